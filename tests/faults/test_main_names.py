@@ -1,5 +1,9 @@
 """What scripts do with the names and classes of their `__main__`, which workers never import."""
 
+import sys
+
+import pytest
+
 
 def output(caller):
     code, out, err = caller.end()
@@ -107,3 +111,28 @@ def test_instances_of_classes_with_slots_come_home(run):
             print(pool.submit(look, Point(1)).result(), pool.submit(Plain, 2).result().a)
     """
     assert output(run(script)) == ["(Point(x=1), False) 2"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="lazy imports came with Python 3.15")
+def test_names_that_are_imported_lazily_are_imported_in_workers(run):
+    script = """
+        from woolexec import PeerPoolExecutor
+        import sys
+        lazy import colorsys
+        lazy import xml.dom
+        lazy from textwrap import dedent
+        lazy from fractions import Fraction
+        lazy import missing_module
+        def use(): return colorsys.rgb_to_hls(1, 1, 1)[1], xml.dom.__name__, dedent(" a"), Fraction(1, 2)
+        def need(): return missing_module.name
+        def name(): return 1 if sys else missing_module
+        class Kind:
+            def method(self): return Fraction
+        with PeerPoolExecutor(1) as pool:
+            print(pool.submit(use).result() == (1, "xml.dom", "a", Fraction(1, 2)), pool.submit(name).result())
+            print(pool.submit(Kind().method).result() is Fraction, *pool.map(lambda text: dedent(text), [" b"]))
+            print(pool.submit(need).exception())
+    """
+    *lines, error = output(run(script))
+    assert lines == ["True 1", "True b"]
+    assert "missing_module" in error

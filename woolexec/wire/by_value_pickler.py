@@ -145,6 +145,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     def _reduce_function(self, fn: Any) -> Any:
         if fn in _IMPORTABLE:
             return NotImplemented
+        if stand_ins.LAZY is not None:
+            stand_ins.import_lazy(fn.__globals__, named_in(fn.__code__), fn.__code__.co_names)
         try:
             reduced = self._reduce_defined(fn)
         except NameError:  # Python 3.14 and later evaluate annotations on access

@@ -12,8 +12,10 @@ be pickled.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
+import types
 from contextvars import Context, ContextVar
 from functools import partial
 from time import monotonic
@@ -23,7 +25,7 @@ from woolexec.wire import reducers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Iterable
     from typing import Any, NoReturn
 
     Wrap = Callable[[Any], "Anew | None"]
@@ -192,6 +194,42 @@ def make_library(cls: type, name: str | None, functions: dict[str, Any]) -> Any:
     return library
 
 
+def import_lazy(namespace: dict[str, Any], names: Iterable[str], attributes: Container[str]) -> None:
+    """
+    Import what these globals stand for, as their first use does; leave those for which that fails.
+
+    :param attributes: names of attributes, which may be modules inside the others that are imported lazily too
+    """
+    lazy: Any = getattr(sys, "lazy_modules", ())
+    for name in names:
+        value = namespace.get(name)
+        try:
+            if type(value) is LAZY:
+                value = namespace[name] = value.resolve()  # type: ignore[union-attr]  # its type is that of a lazy import
+            if lazy and type(value) is types.ModuleType:
+                prefix = f"{value.__name__}."
+                for inner in [each for each in tuple(lazy) if each.startswith(prefix)]:
+                    if all(part in attributes for part in inner.removeprefix(prefix).split(".")):
+                        importlib.import_module(inner)
+        except Exception:  # importing runs user code; it is tried again for the stand-in, or fails where it is used
+            continue
+
+
+def _lazy(value: Any, _wrap: Wrap) -> Reduced:
+    try:
+        return itself, (value.resolve(),)
+    except Exception as exc:  # importing runs user code
+        return StandIn, (f"it cannot be imported ({_said(exc)})",)
+
+
+def itself(value: Any) -> Any:
+    """Return the value."""
+    return value
+
+
+LAZY: Any = getattr(types, "LazyImportType", None)
+"""The type of a global that is imported at its first use; None before Python 3.15."""
+
 ANEW: dict[type, Callable[[Any, Wrap], Reduced | None]] = {
     type(threading.Lock()): _plain(threading.Lock),
     type(threading.RLock()): _plain(threading.RLock),
@@ -204,6 +242,9 @@ ANEW: dict[type, Callable[[Any, Wrap], Reduced | None]] = {
 }
 """Types of which each process has its own instance, when a global of a function or an attribute of a class is one;
 importing the module of such a function or class would create a new instance as well."""
+
+if LAZY is not None:
+    ANEW[LAZY] = _lazy
 
 
 # -- imported ---------------------------------------------------------------------------------------------------------

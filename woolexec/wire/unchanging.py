@@ -10,6 +10,7 @@ The globals that functions name are not covered: users of this module must check
 
 from __future__ import annotations
 
+import types
 from _collections import _tuplegetter  # type: ignore[import-not-found]  # of named tuples: it has no public name
 from abc import ABCMeta
 from enum import EnumMeta
@@ -42,6 +43,7 @@ _CONSTANTS = frozenset(
         MethodDescriptorType,
         WrapperDescriptorType,
         _tuplegetter,
+        getattr(types, "LazyImportType", type(None)),  # of Python 3.15
     }
 )
 
