@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import gc
 from functools import _lru_cache_wrapper, partial
-from itertools import chain
+from itertools import chain, compress
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -130,9 +130,11 @@ def share(items: Sequence[Any], *, star: bool) -> bool:
         met = set(map(type, level))
         for cls in met.difference(kinds):
             kinds[cls] = _is_kind_constant(cls)
-        if all(kinds[cls] for cls in met):
+        changing = {cls for cls in met if not kinds[cls]}
+        if not changing:
             return False
-        level = [value for value in level if not kinds[type(value)]]
+        if len(changing) < len(met):
+            level = list(compress(level, map(changing.__contains__, map(type, level))))
         numbers = set(map(id, level))
         if len(numbers) < len(level) or not numbers.isdisjoint(seen):
             level = _without_repeats(level, seen)
