@@ -22,6 +22,7 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from subprocess import Popen
 from tempfile import TemporaryFile
@@ -94,8 +95,8 @@ class _Run:
 
     @property
     def pause(self) -> float:
-        """Seconds until the next question about the jobs: each one costs the batch system something."""
-        return min(_RARELY, max(_LOOK, (monotonic() - self.changed) / 20))
+        """Seconds between two questions about the jobs: each one costs the batch system something."""
+        return min(_RARELY, (monotonic() - self.changed) / 20)
 
     def set_pace(self) -> None:
         """Look often for peers that may come soon: a folder costs its server something."""
@@ -243,12 +244,14 @@ class Batch(Launcher):
 
     async def _ends(self, run: _Run) -> AsyncIterator[Event]:
         """Yield the jobs that have ended."""
+        last = -inf
         while True:
-            await asyncio.sleep(run.pause)
+            await asyncio.sleep(_LOOK)
             run.set_pace()
             asked = list(run.jobs)
-            if not asked:
+            if not asked or monotonic() - last < run.pause:
                 continue
+            last = monotonic()
             try:
                 states = await self.states(asked, run.name)
             except DiscoveryError as exc:
