@@ -115,11 +115,11 @@ class Commands:
 
 
 def test_job_of_another_cluster_is_found_there(monkeypatch, tmp_path):
-    squeue = "CLUSTER: far\n7_0|RUNNING|None|N/A|\n"
+    squeue = "CLUSTER: far\n7_0|RUNNING|None|n1|N/A|\n"
     commands = Commands(monkeypatch, {"sbatch": "Welcome to 2 clusters\n\n7;far\n", "squeue": squeue})
     launcher = Slurm(sbatch=["--clusters=far,near"])
     assert asyncio.run(launcher.submit(1, "true", "run", tmp_path)) == ["7_0"]
-    assert asyncio.run(launcher.states(["7_0"], "run"))["7_0"].text == "RUNNING"
+    assert asyncio.run(launcher.states(["7_0"], "run"))["7_0"].text == "RUNNING on n1"
     asyncio.run(launcher.drain("7_0"))
     asyncio.run(launcher.cancel(["7_0", "8_0"]))
     (_, asked, _, _, cancelled, here) = commands.all
@@ -324,7 +324,7 @@ def test_task_that_runs_into_the_time_limit_of_its_job_is_lost_and_the_next_one_
 def test_node_whose_disk_is_full_starts_no_job_and_that_is_said(slurm, cluster, full_disk):
     with PeerPoolExecutor(peers=slurm(max=1, sbatch=["--nodelist=n2"])) as pool, full_disk("n2"):
         future = pool.submit(abs, -1)
-        with pytest.raises(TimeoutError, match="ended: CANCELLED"):
+        with pytest.raises(TimeoutError, match=r"ended: CANCELLED.* on n2"):
             pool.wait_for_peers(1, timeout=5)
         future.cancel()
 

@@ -41,7 +41,7 @@ _WELL = {"COMPLETED", "PREEMPTED"}
 
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
 
-_FORMAT = "JobArrayID:|,State:|,Reason:|,PreemptTime:|"
+_FORMAT = "JobArrayID:|,State:|,Reason:|,NodeList:|,PreemptTime:|"
 """What squeue says of a job; the last is a date once the job has been chosen to make room for another one."""
 
 _GPU = re.compile(r"(?:gres/)?gpu(?::[a-zA-Z][\w.-]*)?(?::(\d+))?")
@@ -155,13 +155,14 @@ class Slurm(Batch):
         words += [f"--clusters={','.join(sorted(clusters))}"] if clusters != {""} else []
         found = {}
         for line in (await command("squeue", "--me", *words, without=_QUIET)).splitlines():
-            key, state, reason, preempted = (*line.split("|", 3), "", "", "")[:4]
+            key, state, reason, node, preempted = (*line.split("|", 4), "", "", "", "")[:5]
             why = f" ({reason})" if reason not in ("", "None") else ""
+            where = f" on {node}" if node else ""
             is_over = state in _OVER
             found[key] = State(
                 is_over,
                 is_over and state not in _WELL,
-                f"{state}{why}",
+                f"{state}{why}{where}",
                 is_leaving=preempted[:1].isdecimal(),
                 is_waiting=state in _WAITING,
             )
