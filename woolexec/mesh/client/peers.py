@@ -181,8 +181,7 @@ class Peers:
         known = list(self._attempts.candidates)
         missing = sorted((each for each in known if each.link is None), key=lambda each: not each.reason)
         reasons = [text for finder in self._finders for text in (finder.trouble, str(finder.foreign)) if text]
-        reasons += self._scalers.troubles
-        reasons = list(dict.fromkeys(reasons))  # a launcher may have said the same in its events
+        reasons += self._scalers.troubles(reasons)
         reasons += [
             f"{each.record.addresses[0]}: {each.reason or f'connecting for {monotonic() - each.since:.1f} s'}"
             for each in missing[:_NAMED]

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from woolexec.errors import DiscoveryError
 from woolexec.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
     from typing import Any
 
     from woolexec.discovery.launcher import Handle
@@ -37,6 +38,9 @@ _LOOK = 0.25
 
 _USER = "_user"
 """The attribute of a launcher that says whose it is; two engines' threads may try to set it at once."""
+
+LONG = 30.0
+"""Seconds that tasks wait for peers before it is logged why."""
 
 _TIDYING = 5.0
 """Seconds that requests to start and to stop have to end when the client ends."""
@@ -195,6 +199,7 @@ class Scalers:
     def __init__(self, candidates: Candidates, hear: Callable[[Discovery, Event], object]) -> None:
         self._candidates, self._hear = candidates, hear
         self._all: list[Scaler] = []
+        self._waits_since: float | None = None  # since when tasks wait while there is no peer; infinity: it was said
 
     def wrap(self, discoveries: Iterable[Discovery]) -> Iterator[Discovery]:
         """Yield the discoveries to use: those that there are, with scalers in place of launchers."""
@@ -215,10 +220,18 @@ class Scalers:
         """Peers are on their way, so tasks wait for them, whatever `peers_timeout` is."""
         return any(scaler.is_starting for scaler in self._all)
 
-    @property
-    def troubles(self) -> list[str]:
-        """Why fewer peers may be there than were asked for."""
-        return [f"{scaler}: {scaler.trouble}" for scaler in self._all if scaler.trouble]
+    def troubles(self, known: Collection[str] = ()) -> list[str]:
+        """Return why fewer peers may be there than were asked for, apart from what the events have said."""
+        return [f"{scaler}: {scaler.trouble}" for scaler in self._all if scaler.trouble and scaler.trouble not in known]
+
+    def _tell(self, *, is_waiting: bool) -> None:
+        """Log once why tasks wait, if they have done so for long: peers that are on their way may never come."""
+        if not is_waiting or self._waits_since is None:
+            self._waits_since = monotonic() if is_waiting else None
+        elif monotonic() - self._waits_since > LONG:
+            self._waits_since = inf
+            for trouble in self.troubles():
+                logging.getLogger("woolexec").warning("tasks wait for peers: %s", printable(trouble))
 
     async def run(self, links: Links, awaited: Callable[[], int]) -> None:
         """
@@ -230,6 +243,7 @@ class Scalers:
         while self._all:
             for scaler in self._all:
                 scaler.look(links, awaited())
+            self._tell(is_waiting=links.has_waiting and not links.are_open and not links.has_workers)
             waiting.clear()
             links.when_waiting(waiting.set)
             with contextlib.suppress(TimeoutError):
