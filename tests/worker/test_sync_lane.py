@@ -139,6 +139,7 @@ class Waiting:
         self.lane.recall(Recall(call=2, waiting=1))
         self.lane.enqueue(self.job(4))
         self.lane.current = self.outer
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 traces opcodes only if this was set before
         sys.settrace(self.trace)
         try:
             self.lane.wait_for(lambda: not self.lane._ready)
