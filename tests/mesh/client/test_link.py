@@ -23,12 +23,14 @@ from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.tasks import Tattler, die, double, fail, hold_by_name, run_once, whoami
 from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
-from woolexec.mesh.client.link import Link
+from woolexec.mesh.client.link import Link, _put_start
 from woolexec.mesh.link import messages
 from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.fast_frames import encode_return
-from woolexec.wire.frames import Keep, Load, Raise, Recalled, Return, Started, Yield, encode
+from woolexec.wire.frames import Keep, Load, Raise, Recalled, Return, Start, Started, Yield, encode
+from woolexec.wire.payload import Parts
 
 
 def occupied(pool, room):
@@ -453,3 +455,13 @@ def test_calls_that_come_back_among_a_long_list_run_again(pool, monkeypatch, tmp
     (tmp_path / "release").touch()
     assert [future.result(PATIENCE) for future in waiting[10:]] == [2 * number for number in range(10, 20)]
     assert [future.result(PATIENCE) for future in held]
+
+
+def test_span_that_waits_behind_a_chunk_defines_its_function_itself():
+    outbox = Outbox(set())
+    link = SimpleNamespace(_outbox=outbox, _own_definition=lambda _: b"definition")
+    outbox.put_parts(1, Start(call=(1,)), Parts([bytes(MIB)]))
+    _put_start(link, Start(call=(2,), again=True), 1)
+    _put_start(link, Start(call=(3,), again=True), 3)
+    assert outbox._behind[1][-1] == b"definition" + encode(Start(call=(2,), again=True))
+    assert outbox._frames == [encode(Start(call=(3,), again=True))]
