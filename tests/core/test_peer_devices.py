@@ -141,6 +141,24 @@ def test_worker_with_a_device_that_has_lost_its_seat_gets_one_again():
         world.settle()
 
 
+def test_worker_with_a_device_gives_its_seat_to_plain_calls_and_gets_it_back():
+    world = DeviceWorld(2, {"gpu": 1})
+    client = world.client()
+    call = client.ask(gpu=1)
+    world.settle()
+    worker = call.place.target
+    world.finish(worker)
+    plain = [client.ask(), client.ask()]
+    world.settle()
+    assert all(each.place.target.running for each in plain)
+    assert list(client.scheduler.workforce.parked) == [worker]
+    for each in plain:
+        world.finish(each.place.target)
+    again = client.ask(gpu=1)
+    world.settle()
+    assert again.place.target is worker
+
+
 def test_task_of_a_task_takes_what_it_requires_when_it_is_sent():
     world = DeviceWorld(2, {"gpu": 1, "db": 1})
     client = world.client()

@@ -5,7 +5,8 @@ A call that a client sends takes what it requires of the peer when it is admitte
 devices; then its engine needs only a worker that has some, as on a machine of one's own: see `woolexec.core.devices`.
 A task of a task takes all that it requires when it is sent to a worker.
 
-A device stays with a worker that has nothing to do until a call of any client needs it: `PeerDevices.reclaim`.
+A device stays with a worker that has nothing to do until another call needs it: `PeerDevices.reclaim`.  Its
+seat goes to other calls before that: `EngineDevices.make_way`.
 """
 
 from __future__ import annotations
@@ -143,22 +144,43 @@ class EngineDevices(Devices):
         return [worker for worker in self.bound if worker in parked and not worker.stopping]
 
     def make_way(self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Actions) -> None:
-        """Let workers leave that have nothing to do, also those of other clients that have devices."""
+        """Let workers that have nothing to do give their seats or devices to others, also to those of other clients."""
         queues, self._workforce = list(queues), workforce
-        super().make_way(workforce, queues, actions)
-        if any(worker.stopping for worker in workforce.workers.values()):
+        waiting = {each for queue in queues for each in queue.waiting() if self.has_rest(each)}
+        if any(self._seat(requirement, workforce, actions) for requirement in waiting):
+            self.wake()
             return
-        for requirement in {each for queue in queues for each in queue.waiting()}:
-            if requirement is None or not amount_of(requirement):
+        super().make_way(workforce, queues, actions)
+        workers = list(workforce.workers.values())
+        if any(worker.stopping for worker in workers):
+            return
+        for requirement in waiting:
+            if requirement is None or not amount_of(requirement) or self.has(requirement):
                 continue
-            if not self.has_rest(requirement) or Devices.has(self, requirement):
-                continue
-            suited = [worker for worker in workforce.workers.values() if worker.offer.has(requirement)]
-            if all(worker in workforce.parked for worker in suited) and not (suited and self._gets_seat(workforce)):
+            if not any(worker.offer.has(requirement) for worker in workers):
                 self._peer.reclaim(requirement, self)
                 return
 
-    @staticmethod
-    def _gets_seat(workforce: Workforce) -> bool:
-        """Return whether a parked worker is about to get a seat, instead of a new one."""
-        return workforce.could_grow and not workforce.may_grow
+    def _seat(self, requirement: Requirement | None, workforce: Workforce, actions: Actions) -> bool:
+        """
+        Give the seat of an idle worker to one of another kind, which a call needs; return whether that was done.
+
+        The one that has lost it keeps its devices for a while, as any parked worker stays: see `woolexec.core.seats`.
+        """
+        idle = [worker for worker in workforce.seated if not worker.is_busy and not worker.stopping]
+        if any(worker.offer.has(requirement) for worker in idle):
+            return False
+        parked = [each for each in workforce.parked if not each.stopping and each.offer.has(requirement)]
+        if not parked and (workforce.may_grow or not Devices.has(self, requirement)):
+            return False
+        if not workforce.may_grow:
+            others = [worker for worker in idle if amount_of(requirement) or worker.devices is not None]
+            if not others:
+                return False
+            actions.revoke_permit(others[0])
+            if others[0].is_busy:
+                return False
+            workforce.park(others[0])
+        if parked:
+            workforce.unpark(parked[-1])
+        return True

@@ -273,11 +273,7 @@ class Share:
         self.since = self.seats.clock()
         parked = [worker for worker in self._workforce.parked if _may_run(worker)]
         if parked:
-            worker = max(parked, key=lambda worker: (bool(worker.pinned), bool(worker.waiting), worker.id))
-            self._workforce.parked.pop(worker)
-            self.seats.use(worker)
-            worker.ready = True
-            self._scheduler.heard(worker)
+            self.unpark(max(parked, key=lambda worker: (bool(worker.pinned), bool(worker.waiting), worker.id)))
         self.wake()
 
     def resumed(self, worker: Any) -> None:
@@ -288,6 +284,17 @@ class Share:
             worker.ready = _may_run(worker)
             self._workforce.limit += 1
             self.seats.overdraw(self)
+
+    def park(self, worker: Any) -> None:
+        """Take the seat of an idle worker, for another one of the same client."""
+        self._park(worker)
+
+    def unpark(self, worker: Any) -> None:
+        """Give a parked worker a seat that the client has and does not use."""
+        self._workforce.parked.pop(worker)
+        self.seats.use(worker)
+        worker.ready = _may_run(worker)
+        self._scheduler.heard(worker)
 
     def give(self) -> None:
         """Give one seat back: at once if one is not in use, else as soon as a call ends."""

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
         def resumed(self, worker: Any) -> None:
             """Take a seat for a worker whose call has gone on."""
 
+        def park(self, worker: Any) -> None:
+            """Take the seat of an idle worker, for another one of the same client."""
+
+        def unpark(self, worker: Any) -> None:
+            """Give a worker a seat that its client has and does not use."""
+
 
 class Workforce:
     """
@@ -68,6 +74,16 @@ class Workforce:
         """Note that the call of a worker has gone on that waited for its own tasks."""
         if self.share is not None:
             self.share.resumed(worker)
+
+    def park(self, worker: Any) -> None:
+        """Take the seat of an idle worker, for another one."""
+        assert self.share is not None
+        self.share.park(worker)
+
+    def unpark(self, worker: Any) -> None:
+        """Give a parked worker a seat that no other one has."""
+        assert self.share is not None
+        self.share.unpark(worker)
 
     @property
     def could_grow(self) -> bool:
