@@ -107,7 +107,8 @@ class Candidate:
 
     def ended(self, now: int) -> None:
         """Note that one of this client's calls has ended there and freed its place."""
-        self._note(now)
+        if self.fresh < _NEVER_REFUSED:  # as in `_note`, which would cost each call two functions
+            self.fresh = now
         self.is_known = True
 
     def _note(self, now: int) -> None:

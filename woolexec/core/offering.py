@@ -125,27 +125,32 @@ class Offering:
             values = getattr(entry.payload, "values", ())
             if values and self._weighs_bytes and not named and not near and len(fitting) > 1:
                 named = _sparing(fitting, values)
-            place = self._choose(named, entry, count) if named else None
-            if place is None and not near:
-                place = self._choose(fitting, entry, count)
-            if place is None:
+            found = self._choose(named, entry, count) if named else None
+            if found is None and not near:
+                found = self._choose(fitting, entry, count)
+            if found is None:
                 stuck.add(line)
                 continue
+            place, cost = found
             if self._credit <= 0 and _is_long(entry, count) and not self._is_sure(place.candidate):
                 stuck.add(line)  # one call of each line may be tried
                 has_tried = True
             call = queue.cut(entry, count)
             if call is None:
                 continue
-            self._group.record(place, call, _cost_of(call, count, place))
+            self._group.record(place, call, cost)
             self._credit = min(CREDIT, self._credit + 1)
             chosen.setdefault(place, []).append(call)
         if has_tried:
             self.may_try = False
         return list(chosen.items())
 
-    def _choose(self, places: list[RemotePlace], entry: Call | Chunk, count: int) -> RemotePlace | None:
-        """Choose the place for a call; None if it must wait.  Places that cannot take it are removed from the list."""
+    def _choose(self, places: list[RemotePlace], entry: Call | Chunk, count: int) -> tuple[RemotePlace, float] | None:
+        """
+        Choose the place for a call, and say what the call would take of it; None if the call must wait.
+
+        Places that cannot take it are removed from the list.
+        """
         size = len(entry.payload)
         if entry.line is not None and entry.line.ranked:
             places = [place for place in places if place.has_room_for_outcome(entry)]
@@ -163,8 +168,9 @@ class Offering:
                 candidates = [place.candidate for place in places]
                 at = candidates.index(self._policy.choose(candidates, entry.function.name))
             place = places[at]
-            if place.has_room(_cost_of(entry, count, place), size):
-                return place
+            cost = _cost_of(entry, count, place)
+            if place.has_room(cost, size):
+                return place, cost
             del places[at]
         return None
 

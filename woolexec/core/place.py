@@ -12,7 +12,7 @@ A call is recorded as outstanding at its place at the moment of the decision, be
 
 from __future__ import annotations
 
-from woolexec.core.call import Call
+from woolexec.core.call import QUEUED, SENT, Call
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.window import BYTES, DEPTH, HORIZON, LOW
 
@@ -136,7 +136,10 @@ class Place:
         call.place = self
         call.cost = cost
         call.attempts += 1
-        call.move("send")
+        if call.state is QUEUED:  # as `move` does it, without a function for each call
+            call.state = SENT
+        else:
+            call.move("send")
         if call.line is not None:
             self.offer.take(call.line.requirement)
         self.outstanding[number] = call

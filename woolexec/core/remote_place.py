@@ -133,7 +133,7 @@ class RemotePlace(Place):
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
         """Record a call as outstanding here, at the moment of the decision."""
-        super().sent(call, number, cost, size)
+        Place.sent(self, call, number, cost, size)  # `super()` takes time, and this is for each call
         self.page.sent = number
 
     def is_certain(self, number: int) -> bool:
@@ -144,7 +144,7 @@ class RemotePlace(Place):
         """Remove a call from those outstanding here."""
         self.begun.pop(number, None)
         self.short.discard(number)
-        return super().gone(number, size)
+        return Place.gone(self, number, size)
 
     def began(self, number: int, now: float) -> Call | None:
         """Note that a call was started, as the peer reports; return None if it is no longer outstanding."""
