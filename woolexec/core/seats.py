@@ -247,8 +247,7 @@ class Share:
     @property
     def has_pinned(self) -> bool:
         """Calls are pinned to workers that have no seat."""
-        parked = self._workforce.parked
-        return bool(parked) and any(worker.pinned for worker in parked)
+        return bool(self._workforce.parked) and any(worker.pinned for worker in self._workforce.parked)
 
     @property
     def could_grow(self) -> bool:
