@@ -103,14 +103,7 @@ class Actors:
             return
         self.all[actor] = None
         actor.life = life
-        self._queue(life)
-
-    def _queue(self, life: Call) -> None:
-        if not self._scheduler.away.may_queue(life):
-            return
-        self.queue.add(life)
-        if life.line is not None and life.line.requirement is not None:
-            self._scheduler.unmet.check()
+        _queue(self, life)
 
     def queue_of(self, life: Call) -> ReadyQueue:
         """Return the queue of a life that was given back: it is placed again."""
@@ -132,7 +125,7 @@ class Actors:
         actor.life.options = options
         line_up(actor.life)
         self.queue.offer(actor.life)
-        self._queue(actor.life)
+        _queue(self, actor.life)
 
     def started(self, actor: Actor) -> None:
         """Note that an actor is alive: its calls are sent now."""
@@ -362,6 +355,15 @@ class Actors:
         for actor in list(self.all):
             self.take(actor)
             actor.end(failure)
+
+
+def _queue(actors: Actors, life: Call) -> None:
+    """Queue a life, or have it wait for the values of its arguments."""
+    scheduler = actors._scheduler
+    if scheduler.away.may_queue(life):
+        actors.queue.add(life)
+        if life.line is not None and life.line.requirement is not None:
+            scheduler.unmet.check()
 
 
 def _sparing(links: list[Any], values: Any) -> list[Any]:
