@@ -124,7 +124,9 @@ if TYPE_CHECKING:
         """The actor whose methods they call, in a worker its key; of lives, all actors: see `woolexec.core.actors`."""
         ranked: bool = False
         """They have ranks: see `woolexec.core.ready_queue`."""
+        far: bool = False
+        """Of lives: at peers only."""
 
 else:  # without `typing`, which takes long to import
-    _FIELDS = "priority requirement near client away actor ranked"
-    Line = namedtuple("Line", _FIELDS, defaults=(0, None, "", None, False, None, False))  # noqa: PYI024
+    _FIELDS = "priority requirement near client away actor ranked far"
+    Line = namedtuple("Line", _FIELDS, defaults=(0, None, "", None, False, None, False, False))  # noqa: PYI024

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import threading
+from concurrent.futures import Future, wait
 
 import pytest
 
@@ -150,6 +151,32 @@ def test_exception_of_the_constructor_is_raised_by_the_calls():
         assert isinstance(error, LookupError)
         assert "Refusing.method was not started" in error.__notes__[0]
         assert isinstance(counter.submit(Refusing.method).exception(SOON), LookupError)
+
+
+def test_failure_or_cancel_of_an_argument_of_the_constructor_is_that_of_the_calls():
+    with shared(2) as pool:
+        failing, waiting = pool.actor(Counter, pool.submit(int, "x")), Future()
+        error = failing.submit(Counter.add, 1).exception(SOON)
+        assert isinstance(error, ValueError)
+        assert "Counter.add was not started" in " ".join(error.__notes__)
+        assert isinstance(failing.submit(Counter.add, 1).exception(SOON), ValueError)
+
+        cancelled = pool.actor(Counter, waiting)
+        call = cancelled.submit(Counter.add, 1)
+        waiting.cancel()
+        assert wait([call], SOON).done
+        assert call.cancelled()
+        assert wait([late := cancelled.submit(Counter.add, 1)], SOON).done
+        assert late.cancelled()
+
+
+def test_shutdown_cancels_calls_of_an_actor_whose_constructor_waits_for_an_argument():
+    waiting = Future()
+    with PeerPoolExecutor(1) as pool:
+        call = pool.actor(Counter, waiting).submit(Counter.add, 1)
+        pool.shutdown(cancel_futures=True)
+        assert call.cancelled()
+    waiting.cancel()
 
 
 def test_exception_of_a_method_ends_nothing():

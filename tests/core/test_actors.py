@@ -8,7 +8,7 @@ import pytest
 from tests.core.parts import Actions, make_call
 from tests.core.peers import Far
 from tests.core.test_actor import call_of, life_of, lost
-from woolexec.core.actor import ENDED, Actor
+from woolexec.core.actor import ENDED, UNPLACED, Actor
 from woolexec.core.actors import FORKS, Actors
 from woolexec.core.call import LIFE
 from woolexec.core.offer import Offer
@@ -55,6 +55,19 @@ def test_actor_gets_a_worker_that_is_sent_nothing_else():
     assert plain.place is not actor.target
     assert len(scheduler.workers) == 1
     assert len(scheduler.all_workers) == 2
+
+
+def test_life_that_may_be_at_peers_only_waits_for_one_whatever_else_is_about_it():
+    actors, actions = table()
+    actor = Actor(actors, "it", restarts=1)
+    life_of(actor, actors, far=True)
+    actions.scheduler.away.look()
+    actors.feed()
+    assert actor.state == UNPLACED
+    actors.make_again(actor)
+    actors.feed()
+    assert actor.state == UNPLACED
+    assert not actions.scheduler.all_workers
 
 
 def test_no_call_is_sent_before_the_object_is_made():

@@ -144,6 +144,17 @@ def test_actors_and_tasks_at_peers_make_actors_which_live_at_peers(peer):
         eventually(lambda: not pool._engine.scheduler.actors.all)
 
 
+def test_no_actor_of_a_task_at_a_peer_is_on_this_machine_however_many_are_there(peer):
+    with joined(peer, local=1) as pool:
+        name = next(iter(pool._engine.scheduler.links)).name
+        with pool.with_options(at=name).actor(tasks.Boss) as one, pool.with_options(at=name).actor(tasks.Boss) as two:
+            for boss in (one, two):
+                boss.submit(tasks.Boss.give).result(PATIENCE)
+            own = [each for each in pool._engine.scheduler.actors.all if each.name == "Counter"]
+            assert len(own) == 2
+            assert not any(each.target.candidate is None for each in own)
+
+
 def test_actor_of_a_task_ends_with_the_peer_of_the_task():
     with Peer(1, credentials=CREDENTIALS) as home, joined(home) as pool:
         assert pool._engine.scheduler.links

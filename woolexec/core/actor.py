@@ -260,7 +260,7 @@ class Actor(Relayed):
 
     def refuse_call(self, call: Call) -> None:
         """Fail a call that cannot be run, or give it back to the process that has sent it."""
-        error = self._actors.error_of(self, call)
+        error = None if self.cancels else self._actors.error_of(self, call)
         if isinstance(error, BaseException) and LOST in _types_of(error):
             give_back(call, error)
         else:
@@ -334,6 +334,7 @@ class Actor(Relayed):
                 self.move("lose")
             self._actors.make_again(self)
         else:
+            self.cancels = self.cancels or (payload is None and not self.is_ending)  # an argument was cancelled
             self.end(None if self.is_ending else payload)
 
     def deliver(self, call: Call, payload: Any) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from woolexec.core.place import Place
     from woolexec.core.unmet import Unmet
     from woolexec.core.workforce import Workforce
+    from woolexec.resources import Line
 
     class Scheduler(Protocol):
         """What actors need of the scheduler."""
@@ -193,7 +194,7 @@ class Actors:
         """Choose where an actor is made: where the fewest are for each worker; start its worker if that is here."""
         scheduler, line = self._scheduler, life.line
         assert line is not None
-        may_be_here = scheduler.workforce.full > 0 and scheduler.offer.has(line.requirement) and not line.away
+        may_be_here = _may_be_here(scheduler, line)
         links = [
             link
             for link in (() if line.client is not None else scheduler.links)
@@ -355,6 +356,11 @@ class Actors:
         for actor in list(self.all):
             self.take(actor)
             actor.end(failure)
+
+
+def _may_be_here(scheduler: Scheduler, line: Line) -> bool:
+    has_workers = scheduler.workforce.full > 0
+    return has_workers and not (line.away or line.far) and scheduler.offer.has(line.requirement)
 
 
 def _queue(actors: Actors, life: Call) -> None:

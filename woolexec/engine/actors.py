@@ -43,7 +43,8 @@ class ActorDoor:
         return actor
 
     def line_up(self, life: Call) -> None:
-        """Set the line in which a life waits, before it is submitted."""
+        """Set the line in which a life waits, before it is submitted: from then on its failure is its actor's."""
+        life.receiver.life = life
         line: Line = life.line or Line()
         life.line, life.is_plain = line._replace(actor=self.table), False
 

@@ -98,7 +98,7 @@ class Elsewhere:
             life.receiver = actor
             door.line_up(life)
             assert life.line is not None
-            life.line, life.ancestor = life.line._replace(away=worker.candidate is not None), 0
+            life.line, life.ancestor = life.line._replace(far=worker.candidate is not None), 0
             self._scheduler.add(life)
 
         return make
@@ -159,5 +159,5 @@ class LifeReceiver(Receiver):
 
 
 def _fail(call: Call) -> None:
-    error = errors.ActorLostError(f"{call.name} was not run, because the actor has ended")
+    error = errors.ActorLostError(f"{call.name} was not run, because the actor has ended or is of another pool")
     call.receiver.deliver_failure(call, error)
