@@ -9,10 +9,12 @@ A line of a loop counts the first few times that it is passed: the first task lo
 import itertools
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections import Counter
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from woolexec import PeerPoolExecutor
 from . import tasks, tasks_b
 from .tasks import SOON
 
+ROOT = Path(__file__).parents[2]
 WATCHED = (f"{os.sep}woolexec{os.sep}", f"concurrent{os.sep}futures", "threading.py")
 # Reads hundreds of settings, a line each, before anything of the pool's is touched.
 NOT_WATCHED = f"{os.sep}engine{os.sep}settings.py"
@@ -156,6 +159,12 @@ def test_handler_may_submit_while_a_map_is_read(pool):
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_handler_may_shut_down_while_submit_runs():
+    """In a program that has imported little: the first task of each pool looks at all modules that there are."""
+    program = f"from {__name__} import shut_down_while_submit_runs; shut_down_while_submit_runs()"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=110, check=True)
+
+
+def shut_down_while_submit_runs():
     for number in itertools.count():  # a pool of its own each
         executor = PeerPoolExecutor(1)
         value, reached = at_line(
