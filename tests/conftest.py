@@ -65,7 +65,7 @@ FIRST = (
     "tests/faults/test_worker_death.py",
     "tests/graphs/test_submitting.py",
     "tests/integrations/test_joblib_backend.py",
-    "tests/launchers/",
+    "tests/launchers/test_slurm.py",
     "tests/mesh/test_floods.py",
     "tests/mesh/test_neighbours.py",
     "tests/mesh/test_sshd.py",
