@@ -4,7 +4,7 @@ import pytest
 
 from tests.core.parts import Actions, Worker, clock, make_call
 from tests.core.peers import Far
-from woolexec.core.balance import FAR_FACTOR, FAR_RATE, FAR_REST, FAR_STEAL, REST, STEAL, STUCK, Balance
+from woolexec.core.balance import FAR_FACTOR, FAR_RATE, FAR_REST, FAR_STEAL, FAR_TIMES, REST, STEAL, STUCK, Balance
 from woolexec.core.group import Group
 from woolexec.core.workforce import Workforce
 from woolexec.options import TaskOptions
@@ -292,6 +292,18 @@ def test_call_waits_for_longer_each_time_before_it_is_moved_again():
     scene.time.now += 0.9 * FAR_FACTOR**2 * FAR_REST
     assert scene.choose() is None
     scene.time.now += 0.2 * FAR_FACTOR**2 * FAR_REST
+    assert scene.choose() is far
+
+
+def test_call_that_was_moved_often_does_not_wait_behind_long_ones_while_a_place_is_free():
+    far = Far("far", 1)
+    scene = Scene(1, [far])
+    calls = scene.fill(far, 0.001, 0.001)
+    scene.run_far(far, calls[0])
+    calls[1].recalls = 9
+    scene.time.now += 0.9 * FAR_FACTOR**FAR_TIMES * FAR_REST
+    assert scene.choose() is None
+    scene.time.now += 0.2 * FAR_FACTOR**FAR_TIMES * FAR_REST
     assert scene.choose() is far
 
 

@@ -6,6 +6,7 @@ from tests.core.peers import Far
 from woolexec.core.call import ASYNCIO, QUEUED, SENT, UNCERTAIN, Call, Function
 from woolexec.core.group import Group
 from woolexec.core.remote_place import RemoteLane, RemotePlace
+from woolexec.core.window import HORIZON
 
 
 def recalled():
@@ -44,3 +45,15 @@ def test_work_for_the_time_on_the_way_is_sent_ahead_to_a_far_peer():
             far.sent(Call(Function(b"", "f"), b"", None), number, 0.01, 10)
         assert len(far.outstanding) == room
         assert far.is_supplied
+
+
+def test_nothing_more_is_sent_to_a_far_peer_whose_workers_all_run_long_calls():
+    far = Far("far", 2)
+    far.on_the_way = 0.3
+    for number, cost in enumerate((HORIZON, 0.01, 0.01), 1):
+        far.sent(Call(Function(b"", "f"), b"", None), number, cost, 10)
+    far.began(1, 0.0)
+    far.began(2, 0.0)
+    assert far.has_room(0.01, 10)  # one of them is soon free
+    far.note_overdue(100.0, 0.02)  # it ran for much longer than was expected
+    assert not far.has_room(0.01, 10)

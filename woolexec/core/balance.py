@@ -51,6 +51,10 @@ FAR_FACTOR = 4
 """How many times longer a call must wait than the last time, each time that a peer is asked to give it back: so this
 happens a few times at most, however long it waits."""
 
+FAR_TIMES = 2
+"""How often that is done while all workers of the peer run long calls, and a place is free elsewhere: each further time
+it need not wait longer than the last."""
+
 FAR_RATE = 50e6
 """Bytes that are sent over a link in a second, at least: what is taken back has to be sent again."""
 
@@ -204,7 +208,8 @@ class Balance:
             wait = _least_wait(link, now) - (0.0 if free else self._wait_at_home(link))
         if not waiting:
             return 0
-        patience *= FAR_FACTOR ** max(call.recalls for call in waiting)
+        recalls = max(call.recalls for call in waiting)
+        patience *= FAR_FACTOR ** (min(recalls, FAR_TIMES) if free and not soon_free else recalls)
         size = sum(len(call.payload) for call in waiting)
         return waiting[0].number if wait > patience + size / FAR_RATE else 0
 

@@ -74,6 +74,8 @@ class RemotePlace(Place):
             return True
         if ahead >= DEPTH * self.width or self.size + size > BYTES_AHEAD:
             return False
+        if len(self.begun) - len(self.short) >= self.width:  # all of its workers run long calls
+            return False
         return self.load + weigh(cost) <= (self._least_ahead + HORIZON / 2) * self.width + EPSILON
 
     @property
