@@ -182,4 +182,16 @@ def test_callable_that_calls_may_change_is_unpickled_for_each():
     slot = Slot(pickle.dumps(Sum().add))
 
     assert [slot.get(job(1, None), Engine())(number) for number in (1, 2)] == [1, 2]
-    assert slot.function.__name__ == "add"
+
+
+@pytest.mark.parametrize(
+    ("fn", "name"),
+    [(Sum().add, "Sum.add"), (functools.partial(Sum().add, 1), "Sum.add"), (functools.partial(max, []), "max")],
+    ids=["method", "partial of a method", "partial"],
+)
+def test_callable_that_calls_may_change_is_not_kept_and_gives_the_task_its_name(fn, name):
+    slot = Slot(pickle.dumps(fn))
+    kept = slot.get(job(1, None), Engine())
+
+    assert job(1, slot.function).name == name
+    assert slot.function is not kept

@@ -88,11 +88,19 @@ class Slot:
             from woolexec.wire.own_copies import has_state
 
             if has_state(function):
-                self.function = function  # its name is asked for
+                self.function = _without_state(function)  # its name is asked for
                 return function  # type: ignore[no-any-return]  # pickle has no types
         self.function = function
         self._payload, self._needs = None, ()
         return function  # type: ignore[no-any-return]  # as above
+
+
+def _without_state(function: Any) -> Any:
+    """Return the function or class that a callable has its name from, without what it holds."""
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    return function if hasattr(function, "__qualname__") else type(function)
 
 
 class Job:
