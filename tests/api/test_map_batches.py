@@ -136,12 +136,14 @@ def test_items_that_share_an_object_are_pickled_separately_unless_the_size_of_a_
     assert [unit.index for unit in units] == [10, 11][: len(chunks)]
 
 
-@pytest.mark.parametrize("fn", [len, [].append])
-def test_each_item_is_a_call_of_its_own_if_calls_may_change_the_function(engine, make_sender, fn):
-    make_sender(fn=fn, fixed=False).send(Board(ordered=True), [1, 2], 0)
+@pytest.mark.parametrize(
+    ("fn", "fixed", "more"), [(len, False, ()), ([].append, False, (True,)), ([].append, True, ())]
+)
+def test_chunk_says_whether_the_function_is_unpickled_for_each_item(engine, make_sender, fn, fixed, more):
+    make_sender(fn=fn, fixed=fixed).send(Board(ordered=True), [1, 2], 0)
 
     [chunk] = engine.chunks
-    assert chunk.alone == (fn is not len)
+    assert loads(chunk.payload) == (False, [1, 2], *more)
 
 
 def test_nothing_is_sent_to_a_pool_that_accepts_no_more(engine, make_sender):

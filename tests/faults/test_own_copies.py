@@ -132,3 +132,26 @@ def test_coroutine_of_an_item_is_started_again_too(lone, tmp_path, fn):
     items = [{"value": n} for n in range(COUNT)]
 
     assert list(view.map(fn, items, [tmp_path] * COUNT)) == list(range(COUNT))
+
+
+RESULTS = []
+
+
+def collect(n):
+    RESULTS.append(n)
+    return RESULTS
+
+
+def collect_later(n):
+    async def run():
+        return collect(n)
+
+    return run()
+
+
+@pytest.mark.parametrize("fn", [collect, collect_later])
+def test_result_of_an_item_is_what_it_was_when_the_item_ended(lone, fn):
+    lone.submit(RESULTS.clear).result(SOON)
+    counts = [len(result) for result in lone.map(fn, range(COUNT), timeout=SOON)]
+
+    assert counts == list(range(counts[0], counts[0] + COUNT))

@@ -177,7 +177,9 @@ class ChunkSender:
         if len(items) > 1 and not self._fixed and share(items, star=self._star):
             return self._send_each(board, items, index)
         try:
-            payload = dumps_arguments((self._star, items), ("", "item"))
+            # The third element: the worker unpickles the function for each item.
+            anew = (True,) if self._has_state and not self._fixed else ()
+            payload = dumps_arguments((self._star, items, *anew), ("", "item"))
         except BaseException as exc:  # pickling runs user code
             if len(items) == 1:
                 unit = Unit(board, 1, index)
@@ -198,7 +200,6 @@ class ChunkSender:
             unit,
             self._options,
             fixed=self._fixed,
-            alone=self._has_state,
             context=self._context,
         )
         if payload.__class__ is Unbound:

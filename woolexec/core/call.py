@@ -289,7 +289,7 @@ class Chunk:
 
     The number of items in a span is chosen when a worker is free for it, from the run time measured so far.  If the
     options say when a call is ended or retried, each span has one item, so that none is ended or retried because of
-    another; the same with `alone`.  `mark` identifies it to those who must not keep it alive.
+    another.  `mark` identifies it to those who must not keep it alive.
     """
 
     __slots__ = (
@@ -318,7 +318,6 @@ class Chunk:
         options: TaskOptions | None = None,
         *,
         fixed: bool = False,
-        alone: bool = False,
         context: bytes = b"",
     ) -> None:
         self.function = function
@@ -329,7 +328,7 @@ class Chunk:
         self.line: Line | None = None if options is None else options.line
         self.context = context
         self.fixed = fixed
-        self.alone = not fixed and (alone or (options is not None and options.is_about_calls))
+        self.alone = not fixed and options is not None and options.is_about_calls
         self.next = 0
         self.mark = object()
         self.since = monotonic()

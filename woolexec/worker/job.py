@@ -270,9 +270,27 @@ def _pickled_alone(values: list[Any], errors: dict[int, bytes], *, goes_home: bo
     alone: list[Any] = []
     for index, value in enumerate(values):
         try:
-            alone.append(value if type(value) in SAFE else Pickled.of(value, goes_home=goes_home))
+            alone.append(value if type(value) in SAFE else pickled_alone(value, goes_home=goes_home))
         except BaseException as exc:
-            add_note(exc, f"while {PICKLING} in {here()}")
             errors[index] = dump_failure(exc, goes_home=goes_home)
             alone.append(None)
     return tuple(alone)
+
+
+def pickled_alone(value: Any, *, goes_home: bool) -> Pickled:
+    """
+    Pickle a value.
+
+    :raises Exception: whatever pickling raises, with a note that says what was done
+    """
+    try:
+        return Pickled.of(value, goes_home=goes_home)
+    except BaseException as exc:
+        add_note(exc, f"while {PICKLING} in {here()}")
+        raise
+
+
+def dumps_results(values: list[Any], errors: dict[int, bytes]) -> bytes | File | Parts:
+    """Pickle the results of some items of a map, of which those that are no constants are `Pickled`."""
+    is_plain = Pickled not in set(map(type, values))
+    return dumps((values if is_plain else tuple(values), errors), is_outcome=True)

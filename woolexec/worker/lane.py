@@ -115,7 +115,7 @@ class Lane:
         first = job.frame.first
         payload, star, items = self._chunk
         if payload is not job.payload or items[first] is GIVEN:
-            star, items = loads(job.payload, again=True)
+            star, items, *_ = loads(job.payload, again=True)
             if job.payload.__class__ is bytes:  # small enough to keep until the next chunk arrives
                 self._chunk = job.payload, star, items
         item, items[first] = items[first], GIVEN

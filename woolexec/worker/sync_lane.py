@@ -22,11 +22,23 @@ from time import monotonic
 from types import CoroutineType
 
 from woolexec.platform.posix import yield_processor
+from woolexec.wire.atoms import SAFE
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.pickling import dumps_value
 from woolexec.wire.unpickling import loads
-from woolexec.worker.job import GIVEN, PICKLING, UNPICKLING, Job, Slot, dumps_numbers, dumps_span, jobs_of
+from woolexec.worker.job import (
+    GIVEN,
+    PICKLING,
+    UNPICKLING,
+    Job,
+    Slot,
+    dumps_numbers,
+    dumps_results,
+    dumps_span,
+    jobs_of,
+    pickled_alone,
+)
 from woolexec.worker.nested_tasks import unfinished
 
 TYPE_CHECKING = False
@@ -236,33 +248,69 @@ class SyncLane:
         """Run some items of a chunk; an item that raises does not stop the others."""
         started = monotonic()
         try:
-            function = job.slot.get(job, self._transport)
+            function = self._function(job)
             first, end = job.frame.first, job.frame.first + job.frame.count
             if self._items is None or self._items[0] is not job.payload or self._items[1][1][first] is GIVEN:
                 self._items = (job.payload, loads(job.payload, again=True))
-            star, chunk = self._items[1]
+            star, chunk, *anew = self._items[1]
             items, chunk[first:end] = chunk[first:end], [GIVEN] * (end - first)
-            if job.frame.context:
-                from woolexec.wire import context_vars
-
-                function = context_vars.bind(job.frame.context, function, job.name)
         except BaseException as exc:
             job.fail(self._transport, monotonic() - started, exc, doing=UNPICKLING)
             return
         if job.frame.count == 1:
             self._run_item(job, function, items[0] if star else items, started)
         else:
-            values, errors = _results(job, function, items, star=star)
-            payload: Any = None if errors else dumps_numbers(values)
-            if payload is None:
-                kinds = set(map(type, values))
-                if not kinds.isdisjoint(unfinished):
-                    values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
-                    kinds = set(map(type, values))
-                payload = dumps_span(values, errors, kinds, goes_home=job.goes_home)
-            job.succeed(self._transport, monotonic() - started, payload, self._page.up, raised=len(errors))
+            values, errors = self._results(job, function, items, star=star, anew=bool(anew))
+            payload = None if errors else dumps_numbers(values)
+            job.succeed(
+                self._transport,
+                monotonic() - started,
+                payload or dumps_results(values, errors),
+                self._page.up,
+                raised=len(errors),
+            )
         if end >= len(chunk):  # the chunk is done
             self._items = None
+
+    def _function(self, job: Job) -> Callable[..., Any]:
+        function = job.slot.get(job, self._transport)
+        if job.frame.context:
+            from woolexec.wire import context_vars
+
+            function = context_vars.bind(job.frame.context, function, job.name)
+        return function
+
+    def _results(
+        self, job: Job, function: Callable[..., Any], items: list[Any], *, star: bool, anew: bool
+    ) -> tuple[list[Any], dict[int, bytes]]:
+        """
+        Run items one after the other; return their values, and the encoded exceptions of those that raised.
+
+        A value that the next item may change is pickled at once.
+
+        :param anew: unpickle the function for each item
+        """
+        values: list[Any] = []
+        errors: dict[int, bytes] = {}
+        todo = iter(items)
+        while True:
+            try:
+                for item in todo:
+                    if anew and values:
+                        function = self._function(job)
+                    value = function(*item) if star else function(item)
+                    values.append(value if value.__class__ in SAFE else self._pickled(job, value))
+                break
+            except BaseException as exc:
+                errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
+                values.append(None)
+        return values, errors
+
+    def _pickled(self, job: Job, value: Any) -> Any:
+        """Finish the coroutine or nested task that a call has returned, and pickle what is no constant."""
+        if value.__class__ in unfinished:
+            value = self._finished(job, value)
+        return value if value.__class__ in SAFE else pickled_alone(value, goes_home=job.goes_home)
 
     def _run_item(self, job: Job, function: Callable[..., Any], args: Sequence[Any], started: float) -> None:
         """Run one item; what it raises is the outcome of its call, which the options may have run again."""
@@ -275,38 +323,6 @@ class SyncLane:
             return
         payload = dumps_numbers([value]) or dumps_span([value], {}, {type(value)}, goes_home=job.goes_home)
         job.succeed(self._transport, monotonic() - started, payload, self._page.up)
-
-    def _awaited(self, job: Job, value: Any, index: int, errors: dict[int, bytes]) -> Any:
-        """Return the value of an item; if it is a coroutine, run it, and wait for a future."""
-        if value.__class__ not in unfinished:
-            return value
-        try:
-            return self._finished(job, value)
-        except BaseException as exc:
-            errors[index] = dump_failure(exc, goes_home=job.goes_home)
-            return None
-
-
-def _results(
-    job: Job, function: Callable[..., Any], items: list[Any], *, star: bool
-) -> tuple[list[Any], dict[int, bytes]]:
-    """Run items one after the other; return their values, and the encoded exceptions of those that raised."""
-    values: list[Any] = []
-    errors: dict[int, bytes] = {}
-    todo = iter(items)
-    while True:
-        try:
-            if star:
-                for item in todo:
-                    values.append(function(*item))  # noqa: PERF401  # `extend` may lose values before an error
-            else:
-                for item in todo:
-                    values.append(function(item))  # noqa: PERF401
-            break
-        except BaseException as exc:
-            errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
-            values.append(None)
-    return values, errors
 
 
 def _stack_depth() -> int:
