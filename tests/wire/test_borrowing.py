@@ -1,0 +1,38 @@
+"""What another process has of `multiprocessing`; here this process lends to itself."""
+
+import multiprocessing
+
+import pytest
+
+from woolexec.wire import borrowing, lending
+
+pytestmark = pytest.mark.leaks("the thread that lends and its connections, which live as long as the process")
+
+
+@pytest.fixture
+def lock():
+    return multiprocessing.Lock()
+
+
+@pytest.fixture
+def borrowed(lock):
+    return borrowing.semaphore(type(lock), lending.ticket_of(lock), lock._semlock.kind, 1)
+
+
+def test_lock_is_that_of_its_process(lock, borrowed):
+    with borrowed:
+        assert not lock.acquire(block=False)
+        assert not borrowed.acquire(timeout=0.01)
+    assert lock.acquire(block=False)
+    lock.release()
+
+
+def test_error_of_its_process_is_raised_here(borrowed):
+    with pytest.raises(ValueError, match="released too many times"):
+        borrowed.release()
+
+
+def test_process_that_is_not_there_is_said_not_to_be(tmp_path):
+    ticket = str(tmp_path / "nobody"), b"key", 1
+    with pytest.raises(OSError, match="can be used on the machine of its process, and while that runs"):
+        borrowing.Borrowed(ticket, 0, 1).acquire()

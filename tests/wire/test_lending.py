@@ -1,0 +1,34 @@
+"""What `multiprocessing` shares, in the process that has it; `tests/api/test_inherited.py` has it in workers."""
+
+import gc
+import multiprocessing
+
+import pytest
+
+from woolexec.wire import borrowing, lending
+
+pytestmark = pytest.mark.leaks("the thread that lends, which lives as long as the process")
+
+
+def test_objects_are_reduced_within_a_block_alone():
+    lock = multiprocessing.Lock()
+    assert lending.reducers() == {}
+    with lending.lending():
+        with lending.lending():
+            assert type(lock) in lending.reducers()
+        assert type(lock) in lending.reducers()
+    assert lending.reducers() == {}
+
+
+def test_object_has_one_ticket_and_another_object_another():
+    lock, other = multiprocessing.Lock(), multiprocessing.Lock()
+    assert lending.ticket_of(lock) == lending.ticket_of(lock) != lending.ticket_of(other)
+
+
+def test_ticket_of_an_object_that_was_collected_is_refused():
+    lock = multiprocessing.Lock()
+    borrowed = borrowing.Borrowed(lending.ticket_of(lock), lock._semlock.kind, 1)
+    del lock
+    gc.collect()
+    with pytest.raises(FileNotFoundError, match="has removed it"):
+        borrowed.acquire()
