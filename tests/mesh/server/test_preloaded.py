@@ -18,6 +18,7 @@ ELSEWHERE = {
     "woolexec.wire.bundle",  # for pickling, which a peer does not do
     "woolexec.wire.by_value",
     "woolexec.wire.foreign_classes",
+    "woolexec.wire.lending",
     "woolexec.wire.arrivals",
     "woolexec.wire.code_objects",
     "woolexec.wire.main_module",
