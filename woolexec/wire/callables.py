@@ -98,7 +98,7 @@ def reduce_kind(value: Any, cls: Any) -> Any:
 
 
 def _make_kind(kind: Any, cls: Any) -> Any:
-    return kind.__new__(cls)
+    return kind.__new__(cls, _nothing)  # from Python 3.15 on, methods must be made of a function
 
 
 def _set_kind(value: Any, state: Any) -> None:
