@@ -163,7 +163,7 @@ def test_snippet_of_the_page_runs_as_it_stands(cluster, tmp_path):
 @pytest.mark.slow
 def test_jobs_come_when_there_is_work_and_leave_when_there_is_none(slurm, cluster):
     with PeerPoolExecutor(peers=slurm(idle_timeout=2)) as pool:
-        assert len(list(pool.map(time.sleep, [1.0] * 20, chunksize=1, timeout=PATIENCE))) == 20
+        assert len(list(pool.map(time.sleep, [0.5] * 20, chunksize=1, timeout=PATIENCE))) == 20
         assert len(cluster.jobs()) == 2
         Cluster.wait_until(lambda: not cluster.jobs())
         assert pool.submit(abs, -1).result(PATIENCE) == 1
@@ -345,7 +345,7 @@ def test_hosts_whose_clocks_are_wrong_are_peers(slurm, shift):
 @pytest.mark.slow
 def test_those_that_never_come_do_not_keep_the_others_from_working(slurm, cluster):
     with PeerPoolExecutor(peers=slurm(max=4, sbatch=["--exclusive"])) as pool:
-        assert len(list(pool.map(time.sleep, [1.0] * 20, chunksize=1, timeout=PATIENCE))) == 20
+        assert len(list(pool.map(time.sleep, [0.5] * 20, chunksize=1, timeout=PATIENCE))) == 20
         assert "PENDING" in cluster.jobs().values()
 
 
