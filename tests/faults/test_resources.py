@@ -89,6 +89,14 @@ def test_actor_holds_its_device_while_it_lives():
         assert waiting.result(SOON)[0] == "0"
 
 
+def test_actor_gets_the_device_of_a_worker_that_has_nothing_to_do():
+    with PeerPoolExecutor(2, resources={"gpu": 1}) as pool:
+        on_gpu = pool.with_options(require={"gpu": 1})
+        assert on_gpu.submit(abs, -1).result(SOON) == 1
+        with on_gpu.actor(resources.Seer) as actor:
+            assert actor.submit(resources.Seer.devices).result(SOON) == "0"
+
+
 def test_tasks_of_tasks_require_resources_too():
     with PeerPoolExecutor(2, resources={"gpu": 1}) as pool:
         assert pool.submit(resources.ask_for_device).result(SOON) == "0"

@@ -46,6 +46,14 @@ def test_actors_tasks_of_tasks_and_coroutines_see_their_devices(peer):
         assert on_gpu(pool).submit(resources.devices_soon).result(PATIENCE) in ("3", "5")
 
 
+def test_actor_gets_the_devices_of_workers_that_have_nothing_to_do(peer):
+    with joined(peer) as one, joined(peer) as other:
+        for pool in (one, other):
+            assert on_gpu(one, 2).submit(resources.devices).result(PATIENCE)[0] == "3,5"
+            with on_gpu(pool, 2).actor(resources.Seer) as actor:
+                assert actor.submit(resources.Seer.devices).result(PATIENCE) == "3,5"
+
+
 def test_device_of_a_worker_that_has_died_is_given_again(peer):
     with joined(peer) as pool:
         view = on_gpu(pool, 2)

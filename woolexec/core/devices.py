@@ -127,13 +127,17 @@ class Devices(Offer):
         if any(worker.stopping for worker in workers):
             return
         idle = [worker for worker in workers if not worker.is_busy]
-        for requirement in {each for queue in queues for each in queue.waiting()}:
-            if not self.has_rest(requirement) or any(worker.has(requirement) for worker in idle):
+        main, lanes, *lives = queues
+        own = {each for queue in lives for each in queue.waiting()}  # an actor gets a worker of its own
+        for requirement in {each for queue in (main, lanes) for each in queue.waiting()} | own:
+            if not self.has_rest(requirement):
+                continue
+            if requirement not in own and any(worker.has(requirement) for worker in idle):
                 continue
             if self.has(requirement):
                 is_in_line = not amount_of(requirement) and any(each.offer.meets(requirement) for each in workers)
                 leaving = [] if workforce.may_grow or is_in_line else idle[:1]
-            elif any(worker.offer.meets(requirement) for worker in workers):
+            elif requirement not in own and any(worker.offer.meets(requirement) for worker in workers):
                 continue
             else:  # its devices are with workers of another kind
                 leaving = self._enough(requirement, [worker for worker in idle if worker.devices is not None])

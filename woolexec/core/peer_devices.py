@@ -146,7 +146,8 @@ class EngineDevices(Devices):
     def make_way(self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Actions) -> None:
         """Let workers that have nothing to do give their seats or devices to others, also to those of other clients."""
         queues, self._workforce = list(queues), workforce
-        waiting = {each for queue in queues for each in queue.waiting() if self.has_rest(each)}
+        waiting = {each for queue in queues[:2] for each in queue.waiting() if self.has_rest(each)}
+        own = {each for queue in queues[2:] for each in queue.waiting() if self.has_rest(each)}  # of actors
         if any(self._seat(requirement, workforce, actions) for requirement in waiting):
             self.wake()
             return
@@ -154,10 +155,10 @@ class EngineDevices(Devices):
         workers = list(workforce.workers.values())
         if any(worker.stopping for worker in workers):
             return
-        for requirement in waiting:
-            if requirement is None or not amount_of(requirement) or self.has(requirement):
+        for requirement in waiting | own:
+            if requirement is None or not amount_of(requirement) or Devices.has(self, requirement):
                 continue
-            if not any(worker.offer.has(requirement) for worker in workers):
+            if requirement in own or not any(worker.offer.has(requirement) for worker in workers):
                 self._peer.reclaim(requirement, self)
                 return
 
