@@ -9,6 +9,7 @@ from woolexec.api.map_batches import AHEAD, LEAST, LOOP, MOST, Board, ChunkSende
 from woolexec.core.call import ASYNCIO, Function
 from woolexec.futures.latch import Latch
 from woolexec.wire.unpickling import loads
+from woolexec.worker.job import spread
 
 WORKERS = 2
 
@@ -126,24 +127,33 @@ def test_item_that_cannot_be_pickled_fails_alone(engine, make_sender):
     assert units[0].parts == units[2].parts == {}
 
 
-@pytest.mark.parametrize(("fixed", "chunks"), [(True, [[[], []]]), (False, [[[]], [[]]])])
+@pytest.mark.parametrize("fixed", [True, False])
 def test_items_that_share_an_object_are_pickled_separately_unless_the_size_of_a_chunk_was_given(
-    engine, make_sender, fixed, chunks
+    engine, make_sender, fixed
 ):
-    units = make_sender(fixed=fixed).send(Board(ordered=True), [[]] * 2, 10)
+    make_sender(fixed=fixed).send(Board(ordered=True), [[]] * 2, 10)
 
-    assert [loads(chunk.payload)[1] for chunk in engine.chunks] == chunks
-    assert [unit.index for unit in units] == [10, 11][: len(chunks)]
+    [chunk] = engine.chunks
+    _, items, *_, alone = spread(loads(chunk.payload))
+    assert alone is not fixed
+    assert ([loads(item) for item in items] if alone else items) == [[], []]
+
+
+def test_large_items_that_share_an_object_are_sent_each_by_itself(engine, make_sender):
+    units = make_sender(fixed=False).send(Board(ordered=True), [[bytes(300_000)]] * 2, 10)
+
+    assert [len(loads(chunk.payload)[1]) for chunk in engine.chunks] == [1, 1]
+    assert [unit.index for unit in units] == [10, 11]
 
 
 @pytest.mark.parametrize(
-    ("fn", "fixed", "more"), [(len, False, ()), ([].append, False, (True,)), ([].append, True, ())]
+    ("fn", "fixed", "anew"), [(len, False, False), ([].append, False, True), ([].append, True, False)]
 )
-def test_chunk_says_whether_the_function_is_unpickled_for_each_item(engine, make_sender, fn, fixed, more):
+def test_chunk_says_whether_the_function_is_unpickled_for_each_item(engine, make_sender, fn, fixed, anew):
     make_sender(fn=fn, fixed=fixed).send(Board(ordered=True), [1, 2], 0)
 
     [chunk] = engine.chunks
-    assert loads(chunk.payload) == (False, [1, 2], *more)
+    assert spread(loads(chunk.payload)) == (False, [1, 2], anew, False)
 
 
 def test_nothing_is_sent_to_a_pool_that_accepts_no_more(engine, make_sender):

@@ -173,13 +173,8 @@ class ChunkSender:
         """
         self._check()
         board.shown_in = self.shown_in
-        # As in the standard library, only the items of a chunk whose size was given share anything.
-        if len(items) > 1 and not self._fixed and share(items, star=self._star):
-            return self._send_each(board, items, index)
         try:
-            # The third element: the worker unpickles the function for each item.
-            anew = (True,) if self._has_state and not self._fixed else ()
-            payload = dumps_arguments((self._star, items, *anew), ("", "item"))
+            payload = dumps_arguments(self._parts(items), ("", "item"))
         except BaseException as exc:  # pickling runs user code
             if len(items) == 1:
                 unit = Unit(board, 1, index)
@@ -210,6 +205,24 @@ class ChunkSender:
         self._engine.submit_chunk(unit.chunk)
         return [unit]
 
+    def _parts(self, items: list[Any]) -> tuple[Any, ...]:
+        """
+        Return what is pickled: `star` and the items.
+
+        Then, if necessary, whether the worker unpickles the function for each item, and whether each item is the pickle
+        of one: as in the standard library, only the items of a chunk whose size was given share anything.
+
+        :raises Exception: any exception raised by pickling
+        """
+        if self._fixed or len(items) == 1:
+            return self._star, items
+        if share(items, star=self._star):
+            alone = [dumps_arguments(item, "item") for item in items]
+            if all(each.__class__ is bytes for each in alone):
+                return self._star, alone, self._has_state, True
+            raise _ApartError
+        return (self._star, items, True, False) if self._has_state else (self._star, items)
+
     def _send_each(self, board: Board, items: list[Any], index: int) -> list[Unit]:
         return [unit for number, item in enumerate(items, index) for unit in self.send(board, [item], number)]
 
@@ -220,6 +233,10 @@ class ChunkSender:
         :param force: end the running ones
         """
         self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended, force=force)
+
+
+class _ApartError(Exception):
+    """Items are so large, or wait for futures, that each is sent by itself."""
 
 
 def _pass() -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from math import inf
 
 from woolexec.core.spares import Spares
+from woolexec.core.workforce import is_occupied, may_run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class Share:
     @property
     def idle_since(self) -> float | None:
         """When the worker whose main thread has been idle longest started its last call; None if none is idle."""
-        return self._since(_is_occupied)
+        return self._since(is_occupied)
 
     @property
     def rests_since(self) -> float | None:
@@ -270,7 +271,7 @@ class Share:
         """Take one more seat; a parked worker gets it first."""
         self._workforce.limit += 1
         self.since = self.seats.clock()
-        parked = [worker for worker in self._workforce.parked if _may_run(worker)]
+        parked = [worker for worker in self._workforce.parked if may_run(worker)]
         if parked:
             self.unpark(max(parked, key=lambda worker: (bool(worker.pinned), bool(worker.waiting), worker.id)))
         self.wake()
@@ -280,19 +281,15 @@ class Share:
         if worker in self._workforce.parked and worker.runs and not self._is_held:
             self._workforce.parked.pop(worker)
             self.seats.use(worker)
-            worker.ready = _may_run(worker)
+            worker.ready = may_run(worker)
             self._workforce.limit += 1
             self.seats.overdraw(self)
-
-    def park(self, worker: Any) -> None:
-        """Take the seat of an idle worker, for another one of the same client."""
-        self._park(worker)
 
     def unpark(self, worker: Any) -> None:
         """Give a parked worker a seat that the client has and does not use."""
         self._workforce.parked.pop(worker)
         self.seats.use(worker)
-        worker.ready = _may_run(worker)
+        worker.ready = may_run(worker)
         self._scheduler.heard(worker)
 
     def give(self) -> None:
@@ -303,7 +300,7 @@ class Share:
         if not self.owes:
             return
         for worker in self._workforce.seated:
-            if worker.ready and _may_run(worker):
+            if worker.ready and may_run(worker):
                 worker.ready = False
                 self._held_back.append(worker)
                 self._recall(worker)
@@ -322,7 +319,7 @@ class Share:
         self._is_held = True
         self.seats.withdraw(self)
         for worker in list(self._workforce.seated):
-            self._park(worker)
+            self.park(worker)
             if worker.outstanding and not worker.recalling and not worker.waiting:
                 self._scheduler.recall(worker)
         count, self._workforce.limit, self.owes = self.held, 0, 0
@@ -339,7 +336,7 @@ class Share:
     def joined(self, worker: Any) -> None:
         """Park a new worker if there is no seat for it."""
         if len(self._workforce.seated) > self._workforce.most:
-            self._park(worker)
+            self.park(worker)
 
     def left(self, worker: Any) -> None:
         """Forget a worker that is gone."""
@@ -360,7 +357,7 @@ class Share:
                 parked = min(free, key=lambda worker: (worker.is_busy, worker.page.since))
                 has_more = self._scheduler.main.queue.head() is not None
                 self.needs = TURN if has_more else min(TURN, max(0.0, parked.page.since - self.since))
-                self._park(parked)
+                self.park(parked)
             workforce.limit -= 1
             self.owes -= 1
             if not self.owes:
@@ -377,10 +374,11 @@ class Share:
     def _go_on(self) -> None:
         held_back, self._held_back = self._held_back, []
         for worker in held_back:
-            if worker not in self._workforce.parked and _may_run(worker):
+            if worker not in self._workforce.parked and may_run(worker):
                 worker.ready = True
 
-    def _park(self, worker: Any) -> None:
+    def park(self, worker: Any) -> None:
+        """Take the seat of a worker, which is sent no more calls."""
         worker.ready = False
         self._workforce.parked[worker] = None
         if worker in self._held_back:
@@ -396,12 +394,3 @@ class Share:
         self.owes, self._is_held = self.held, True
         if unused > 0:
             self.seats.freed(unused)
-
-
-def _may_run(worker: Any) -> bool:
-    return not (worker.stopping or worker.is_dead or worker.ended_for)
-
-
-def _is_occupied(worker: Any) -> bool:
-    """Return whether a call runs in its main thread, or is about to, or it is not known yet whether one does."""
-    return bool(worker.pinned or worker.recalling) or worker.runs

@@ -116,3 +116,13 @@ class Workforce:
         staying = [worker for worker in self.seated if not worker.stopping]
         idle = [worker for worker in reversed(staying) if not worker.is_busy]
         return idle[: max(0, len(staying) - self.most)]
+
+
+def may_run(worker: Any) -> bool:
+    """Return whether a worker may be sent calls if it has a seat."""
+    return not (worker.stopping or worker.is_dead or worker.ended_for)
+
+
+def is_occupied(worker: Any) -> bool:
+    """Return whether a call runs in its main thread, or is about to, or it is not known yet whether one does."""
+    return bool(worker.pinned or worker.recalling) or worker.runs

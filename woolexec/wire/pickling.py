@@ -120,7 +120,7 @@ def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File 
     return dumps_arguments((args, kwargs), ("args", "kwargs"))
 
 
-def dumps_arguments(obj: object, names: tuple[str, ...]) -> bytes | File | Parts | Unbound:
+def dumps_arguments(obj: object, names: tuple[str, ...] | str) -> bytes | File | Parts | Unbound:
     """
     Pickle arguments, in which futures stand for their values; see `dumps`.
 

@@ -205,6 +205,18 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
     return jobs
 
 
+def spread(chunk: tuple[Any, ...]) -> tuple[bool, list[Any], bool, bool]:
+    """
+    Return what a chunk of a map consists of.
+
+    :return: whether each item is a tuple of arguments; the items; whether the function is unpickled for each item;
+        whether each item is the pickle of one
+    """
+    star, items, *apart = chunk
+    anew, alone = apart or (False, False)
+    return star, items, anew, alone
+
+
 GIVEN: Any = object()
 """Placeholder for an item of a chunk that has been given to a call: another attempt does not get the same objects."""
 

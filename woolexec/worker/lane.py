@@ -30,7 +30,7 @@ from woolexec.wire.payload import File, attach
 from woolexec.wire.pickling import Pickled, dumps, dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
-from woolexec.worker.job import GIVEN, PICKLING, Job, dumps_span
+from woolexec.worker.job import GIVEN, PICKLING, Job, dumps_span, spread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Lane:
         self.streams: dict[int, Commands] = {}
         self.tasks: dict[int, Any] = {}
         self.heard = 0
-        self._chunk: tuple[Any, bool, list[Any]] = None, False, []  # of a map: its payload, `star`, its items
+        self._chunk: tuple[Any, Any] = None, ()  # of a map: its payload, and what that is
 
     def borrow(self, fd: int) -> None:
         """Start reading the worker's socket."""
@@ -113,13 +113,14 @@ class Lane:
     def _item(self, job: Job) -> tuple[bool, Any]:
         """Return whether a job's item is a tuple of arguments, and the item; each object is given to one call only."""
         first = job.frame.first
-        payload, star, items = self._chunk
-        if payload is not job.payload or items[first] is GIVEN:
-            star, items, *_ = loads(job.payload, again=True)
+        payload, chunk = self._chunk
+        if payload is not job.payload or chunk[1][first] is GIVEN:
+            chunk = loads(job.payload, again=True)
             if job.payload.__class__ is bytes:  # small enough to keep until the next chunk arrives
-                self._chunk = job.payload, star, items
+                self._chunk = job.payload, chunk
+        star, items, _, alone = spread(chunk)
         item, items[first] = items[first], GIVEN
-        return star, item
+        return star, loads(item) if alone else item
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
         """Send the frames of a call."""

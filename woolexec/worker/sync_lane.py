@@ -38,12 +38,13 @@ from woolexec.worker.job import (
     dumps_span,
     jobs_of,
     pickled_alone,
+    spread,
 )
 from woolexec.worker.nested_tasks import unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from woolexec.wire.shared_page import SharedPage
@@ -252,15 +253,17 @@ class SyncLane:
             first, end = job.frame.first, job.frame.first + job.frame.count
             if self._items is None or self._items[0] is not job.payload or self._items[1][1][first] is GIVEN:
                 self._items = (job.payload, loads(job.payload, again=True))
-            star, chunk, *anew = self._items[1]
+            star, chunk, anew, alone = spread(self._items[1])
             items, chunk[first:end] = chunk[first:end], [GIVEN] * (end - first)
+            if alone and len(items) == 1:
+                items, alone = [loads(items[0])], False
         except BaseException as exc:
             job.fail(self._transport, monotonic() - started, exc, doing=UNPICKLING)
             return
         if job.frame.count == 1:
             self._run_item(job, function, items[0] if star else items, started)
         else:
-            values, errors = self._results(job, function, items, star=star, anew=bool(anew))
+            values, errors = self._results(job, function, items, star=star, anew=anew, alone=alone)
             payload = None if errors else dumps_numbers(values)
             job.succeed(
                 self._transport,
@@ -281,7 +284,7 @@ class SyncLane:
         return function
 
     def _results(
-        self, job: Job, function: Callable[..., Any], items: list[Any], *, star: bool, anew: bool
+        self, job: Job, function: Callable[..., Any], items: list[Any], *, star: bool, anew: bool, alone: bool
     ) -> tuple[list[Any], dict[int, bytes]]:
         """
         Run items one after the other; return their values, and the encoded exceptions of those that raised.
@@ -289,10 +292,11 @@ class SyncLane:
         A value that the next item may change is pickled at once.
 
         :param anew: unpickle the function for each item
+        :param alone: each item is the pickle of one
         """
         values: list[Any] = []
         errors: dict[int, bytes] = {}
-        todo = iter(items)
+        todo: Iterator[Any] = map(loads, items) if alone else iter(items)
         while True:
             try:
                 for item in todo:
