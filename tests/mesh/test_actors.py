@@ -302,10 +302,11 @@ def test_one_client_has_a_limited_number_of_actors_at_a_peer(pool, monkeypatch):
 
 def test_peer_that_is_short_of_descriptors_takes_no_more_actors_and_runs_tasks(pool, monkeypatch):
     monkeypatch.setattr("woolexec.core.actors.PAUSE", 0.01)
-    first, second = (pool.actor(Counter) for _ in range(2))
+    first = pool.actor(Counter)
     assert first.submit(Counter.add, 1).result(PATIENCE) == 1
     asked = []
     monkeypatch.setattr(client_actors, "are_scarce", lambda: not asked.append(1))
+    second = pool.actor(Counter)
     waits = second.submit(Counter.add, 1)
     assert eventually(lambda: len(asked) > 3)
     assert pool.submit(abs, -1).result(PATIENCE) == 1
