@@ -40,6 +40,13 @@ def wait_for_all(pool):
 pytestmark = pytest.mark.leaks("connections of workers to the thread that lends, until the workers end")
 
 
+def eventually(is_so):
+    deadline = time.monotonic() + SOON
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return is_so()
+
+
 def add(lock, value, times=1):
     for _ in range(times):
         with lock:
@@ -194,21 +201,24 @@ def use_locks():
 
 
 def test_worker_that_is_killed_while_it_waits_leaves_the_lock(pool, context):
-    lock, waits = context.Lock(), context.Event()
+    lock, pid = context.Lock(), context.Value("i", 0, lock=False)
 
     def wait():
-        waits.set()
+        pid.value = os.getpid()
         lock.acquire()
 
     with lock:
         future = pool.submit(wait)
-        assert waits.wait(SOON)
+        assert eventually(lambda: pid.value)
         assert future.cancel(force=True)
+        assert eventually(lambda: pid.value not in pool._processes)
     assert lock.acquire(timeout=SOON)
 
 
-def test_recursive_lock_of_a_worker_that_is_killed_is_free(pool):
-    lock, holds = multiprocessing.get_context("fork").RLock(), multiprocessing.Event()
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_lock_of_a_worker_that_is_killed_is_released(pool, kind):
+    fork = multiprocessing.get_context("fork")
+    lock, holds = getattr(fork, kind)(), fork.Event()
 
     def hold():
         lock.acquire()
@@ -219,6 +229,20 @@ def test_recursive_lock_of_a_worker_that_is_killed_is_free(pool):
     assert holds.wait(SOON)
     assert future.cancel(force=True)
     assert lock.acquire(timeout=SOON)
+
+
+def test_lock_stays_with_the_process_whose_thread_has_ended(pool):
+    fork = multiprocessing.get_context("fork")
+    lock = fork.Lock()
+
+    def acquire_in_a_thread():
+        thread = threading.Thread(target=lock.acquire)
+        thread.start()
+        thread.join()
+
+    pool.submit(acquire_in_a_thread).result(SOON)
+    assert not lock.acquire(timeout=0.1)
+    lock.release()
 
 
 def test_processes_that_a_task_forks(pool, context):

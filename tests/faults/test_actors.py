@@ -42,7 +42,7 @@ def test_idempotent_call_is_run_again_by_the_next_incarnation(tmp_path):
     with shared(1) as pool, pool.with_options(restarts=2).actor(Counter) as counter:
         held = counter.with_options(idempotent=True).submit(Counter.hold, tmp_path / "began", tmp_path / "until")
         other = counter.submit(Counter.add, 1)
-        assert eventually((tmp_path / "began").exists)
+        assert eventually(lambda: (tmp_path / "began").exists() and (tmp_path / "began").read_text())
         (tmp_path / "until").touch()
         os.kill(int((tmp_path / "began").read_text().split()[0]), signal.SIGKILL)
 
@@ -53,7 +53,7 @@ def test_idempotent_call_is_run_again_by_the_next_incarnation(tmp_path):
 def test_idempotent_call_is_lost_with_an_actor_that_is_not_made_again(tmp_path):
     with shared(1) as pool, pool.actor(Counter) as counter:
         held = counter.with_options(idempotent=True).submit(Counter.hold, tmp_path / "began", tmp_path / "until")
-        assert eventually((tmp_path / "began").exists)
+        assert eventually(lambda: (tmp_path / "began").exists() and (tmp_path / "began").read_text())
         os.kill(int((tmp_path / "began").read_text()), signal.SIGKILL)
 
         assert isinstance(held.exception(SOON), ActorLostError)

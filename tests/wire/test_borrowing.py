@@ -36,3 +36,21 @@ def test_process_that_is_not_there_is_said_not_to_be(tmp_path):
     ticket = str(tmp_path / "nobody"), b"key", 1
     with pytest.raises(OSError, match="can be used on the machine of its process, and while that runs"):
         borrowing.Borrowed(ticket, 0, 1).acquire()
+
+
+def test_lock_that_was_acquired_while_its_answer_was_interrupted_is_free(lock, borrowed, monkeypatch):
+    class Interrupted(KeyboardInterrupt):
+        pass
+
+    real = borrowing._Link.ask
+
+    def ask(self, *arguments, **options):
+        real(self, *arguments, **options)
+        raise Interrupted
+
+    monkeypatch.setattr(borrowing._Link, "ask", ask)
+    with pytest.raises(Interrupted):
+        borrowed.acquire()
+    monkeypatch.undo()
+    assert lock.acquire(timeout=30)
+    lock.release()

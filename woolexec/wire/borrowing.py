@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _multiprocessing  # type: ignore[import-not-found]  # typeshed lacks it
 import builtins
+import contextlib
 import json
 import os
 import threading
@@ -15,31 +16,63 @@ from woolexec.platform.posix import renewed_at_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
     from typing import Any
 
     Ticket = tuple[str, bytes, int]
     """The address of the process that has the object, the key that it wants to see, and the object's number."""
 
 
+class _Link:
+    """The connection of one thread to a process that lends."""
+
+    def __init__(self, address: str, key: bytes) -> None:
+        self._pid = os.getpid()
+        self._connection = connections.Client(address, "AF_UNIX", authkey=key)
+
+    def ask(self, question: list[Any], *, has_descriptor: bool) -> Any:
+        """Ask; wait for the answer, which may have an error behind it."""
+        self._connection.send_bytes(json.dumps(question).encode())
+        answer: list[Any] = json.loads(self._connection.recv_bytes())
+        if has_descriptor and len(answer) == 1:
+            return [reduction.recv_handle(self._connection)]
+        return answer
+
+    def leave(self, number: int = 0, *, is_interrupted: bool = False) -> None:
+        """
+        Say that this thread needs nothing any more, so that its locks are not taken for those of a dead process.
+
+        :param number: of what it asked for last
+        :param is_interrupted: it has not heard the answer
+        """
+        if self._pid == os.getpid():  # else this was forked, and it is the parent that leaves
+            with contextlib.suppress(OSError):
+                self._connection.send_bytes(json.dumps(["leave", number, is_interrupted]).encode())
+        self._connection.close()
+
+    def __del__(self) -> None:
+        """Leave at the end of the thread."""
+        if hasattr(self, "_connection") and not self._connection.closed:
+            self.leave()
+
+
 class _Here(threading.local):
-    """The connections of this thread, by address."""
+    """The links of this thread, by address."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.connections: dict[str, Connection] = {}
+        self.links: dict[str, _Link] = {}
 
 
 _here = _Here()
 
 
-def _connection_to(address: str, key: bytes) -> Connection:
-    if _here.pid != os.getpid():  # this was forked, and the connections are the parent's
+def _link_to(address: str, key: bytes) -> _Link:
+    if _here.pid != os.getpid():  # this was forked, and the links are the parent's
         _here.__init__()  # type: ignore[misc]
-    found = _here.connections.get(address)
+    found = _here.links.get(address)
     if found is None:
         try:
-            found = _here.connections[address] = connections.Client(address, "AF_UNIX", authkey=key)
+            found = _here.links[address] = _Link(address, key)
         except OSError as exc:
             text = f"what multiprocessing shares can be used on the machine of its process, and while that runs: {exc}"
             raise type(exc)(text) from None
@@ -49,15 +82,12 @@ def _connection_to(address: str, key: bytes) -> Connection:
 def _ask(ticket: Ticket, question: str, *arguments: Any, has_descriptor: bool = False) -> Any:
     """Ask the process that has the object; wait for its answer."""
     address, key, number = ticket
-    connection = _connection_to(address, key)
+    link = _link_to(address, key)
     try:
-        connection.send_bytes(json.dumps([question, number, *arguments]).encode())
-        answer, *error = json.loads(connection.recv_bytes())
-        if has_descriptor and not error:
-            return reduction.recv_handle(connection)
+        answer, *error = link.ask([question, number, *arguments], has_descriptor=has_descriptor)
     except BaseException as exc:  # also what interrupts the wait: the next answer would be that to this question
-        del _here.connections[address]
-        connection.close()
+        del _here.links[address]
+        link.leave(number, is_interrupted=True)
         if isinstance(exc, EOFError):
             raise ConnectionResetError("the process that has this object of multiprocessing has ended") from None
         raise

@@ -32,7 +32,7 @@ from woolexec.wire import borrowing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
 _RECURSIVE: int = synchronize.RECURSIVE_MUTEX  # type: ignore[attr-defined]  # typeshed lacks it
@@ -52,8 +52,9 @@ class Lender:
         self._listener = Listener(None, "AF_UNIX", backlog=128, authkey=self._key)
         self._lent: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._holders: dict[int, _Borrower] = {}
         self._serials = itertools.count(1)
-        self._numbering = threading.Lock()  # guards the three above
+        self._numbering = threading.Lock()  # guards the numbers and what is lent
         threading.Thread(target=self._accept, name="woolexec-lender", daemon=True).start()
 
     def ticket(self, thing: Any) -> borrowing.Ticket:
@@ -71,67 +72,92 @@ class Lender:
                 connection = self._listener.accept()
             except (AuthenticationError, EOFError, OSError):  # no worker of ours, or it has ended
                 continue
-            threading.Thread(target=self._serve, args=(connection,), name="woolexec-lending", daemon=True).start()
+            borrower = _Borrower(connection, self._lent, self._holders)
+            threading.Thread(target=borrower.serve, name="woolexec-lending", daemon=True).start()
 
-    def _serve(self, connection: Connection) -> None:
-        mutexes: dict[int, Any] = {}  # which this thread may own
-        try:
-            with connection, suppress(EOFError, OSError):
-                while True:
-                    self._answer(connection, mutexes)
-        finally:
-            for mutex in mutexes.values():
-                while mutex._is_mine():  # nobody else may release it
-                    mutex.release()
 
-    def _answer(self, connection: Connection, mutexes: dict[int, Any]) -> None:
-        question, number, *arguments = json.loads(connection.recv_bytes())
+class _Borrower:
+    """
+    A thread of a worker, in the thread that answers it.
+
+    :param lent: what may be asked for, by number
+    :param holders: for the locks, by number, who has acquired each
+    """
+
+    def __init__(self, connection: Connection, lent: Mapping[int, Any], holders: dict[int, _Borrower]) -> None:
+        self._connection, self._lent, self._holders = connection, lent, holders
+        self._recursive: dict[int, Any] = {}  # which this thread may own
+        self._acquired: Any = None  # what the last answer was about, if it was that this was acquired
+
+    def serve(self) -> None:
+        """Answer until the thread ends, or its process; then release what nobody else would."""
+        has_left = False
+        with self._connection, suppress(EOFError, OSError):
+            while not has_left:
+                has_left = self._answer()
+        for mutex in self._recursive.values():
+            while mutex._is_mine():
+                mutex.release()
+        if not has_left:  # its process has ended, which would leave others waiting for ever
+            for number in [number for number, holder in list(self._holders.items()) if holder is self]:
+                self._holders.pop(number)
+                with suppress(ValueError):
+                    self._lent[number]._semlock.release()
+
+    def _answer(self) -> bool:
+        """Answer a question; return whether it was the last."""
+        question, number, *arguments = json.loads(self._connection.recv_bytes())
+        acquired, self._acquired = self._acquired, None
+        if question == "leave":
+            if acquired is not None and arguments == [True]:  # it has not heard that
+                self._holders.pop(number, None)
+                acquired.release()
+            return True
         thing = self._lent.get(number)
         if thing is None:
-            _reply(connection, None, FileNotFoundError("the process that made this object has removed it"))
+            self._reply(None, FileNotFoundError("the process that made this object has removed it"))
         elif question == "descriptor":
-            _reply(connection, None)
-            reduction.send_handle(connection, _descriptor_of(thing), *arguments)
-        else:
-            semaphore = thing._semlock
-            if semaphore.kind == _RECURSIVE:
-                mutexes[number] = semaphore
-            if question == "acquire":
-                _acquire(connection, semaphore, *arguments)
-            elif question in _QUESTIONS:
-                _ask(connection, getattr(semaphore, question))
+            self._reply(None)
+            reduction.send_handle(self._connection, _descriptor_of(thing), *arguments)
+        elif question == "acquire":
+            self._acquire(number, thing._semlock, *arguments)
+        elif question in _QUESTIONS:
+            if question == "release":
+                self._holders.pop(number, None)
+            try:
+                answer = getattr(thing._semlock, question)()
+            except (AssertionError, ValueError, OSError) as exc:  # released too often, or by somebody else
+                self._reply(None, exc)
+            else:
+                self._reply(answer)
+        return False
 
-
-def _reply(connection: Connection, answer: Any, error: Exception | None = None) -> None:
-    told = [] if error is None else [type(error).__name__, str(error)]
-    connection.send_bytes(json.dumps([answer, *told]).encode())
-
-
-def _ask(connection: Connection, method: Callable[[], Any]) -> None:
-    try:
-        answer = method()
-    except (AssertionError, ValueError, OSError) as exc:  # released too often, or by somebody else
-        _reply(connection, None, exc)
-    else:
-        _reply(connection, answer)
-
-
-def _acquire(connection: Connection, semaphore: Any, block: Any, timeout: float | None) -> None:
-    deadline = None if timeout is None else monotonic() + timeout
-    acquired = semaphore.acquire(False)
-    while block and not acquired:
-        left = _TURN if deadline is None else min(_TURN, deadline - monotonic())
-        if left <= 0:
-            break
-        acquired = semaphore.acquire(True, left)
-        if not acquired and connection.poll():  # it waits for the answer, so this can only be its end
-            return
-    try:
-        _reply(connection, acquired)
-    except OSError:
+    def _acquire(self, number: int, semaphore: Any, block: Any, timeout: float | None) -> None:
+        deadline = None if timeout is None else monotonic() + timeout
+        acquired = semaphore.acquire(False)
+        while block and not acquired:
+            left = _TURN if deadline is None else min(_TURN, deadline - monotonic())
+            if left <= 0:
+                break
+            acquired = semaphore.acquire(True, left)
+            if not acquired and self._connection.poll():  # it waits for the answer, so this can only be its end
+                return
         if acquired:
-            semaphore.release()
-        raise
+            self._acquired = semaphore
+            if semaphore.kind == _RECURSIVE:
+                self._recursive[number] = semaphore
+            elif semaphore.maxvalue == 1:
+                self._holders[number] = self
+        try:
+            self._reply(acquired)
+        except OSError:
+            if acquired and self._holders.pop(number, self) is self:
+                semaphore.release()
+            raise
+
+    def _reply(self, answer: Any, error: Exception | None = None) -> None:
+        told = [] if error is None else [type(error).__name__, str(error)]
+        self._connection.send_bytes(json.dumps([answer, *told]).encode())
 
 
 def _descriptor_of(thing: Any) -> int:
