@@ -263,7 +263,8 @@ class SyncLane:
         if job.frame.count == 1:
             self._run_item(job, function, items[0] if star else items, started)
         else:
-            values, errors = self._results(job, function, items, star=star, anew=anew, alone=alone)
+            kept: list[Any] = []  # dropping a result may end this process, so its pickle is sent first
+            values, errors = self._results(job, function, items, kept, star=star, anew=anew, alone=alone)
             payload = None if errors else dumps_numbers(values)
             job.succeed(
                 self._transport,
@@ -284,13 +285,22 @@ class SyncLane:
         return function
 
     def _results(
-        self, job: Job, function: Callable[..., Any], items: list[Any], *, star: bool, anew: bool, alone: bool
+        self,
+        job: Job,
+        function: Callable[..., Any],
+        items: list[Any],
+        kept: list[Any],
+        *,
+        star: bool,
+        anew: bool,
+        alone: bool,
     ) -> tuple[list[Any], dict[int, bytes]]:
         """
         Run items one after the other; return their values, and the encoded exceptions of those that raised.
 
         A value that the next item may change is pickled at once.
 
+        :param kept: receives what is pickled
         :param anew: unpickle the function for each item
         :param alone: each item is the pickle of one
         """
@@ -303,17 +313,18 @@ class SyncLane:
                     if anew and values:
                         function = self._function(job)
                     value = function(*item) if star else function(item)
-                    values.append(value if value.__class__ in SAFE else self._pickled(job, value))
+                    values.append(value if value.__class__ in SAFE else self._pickled(job, value, kept))
                 break
             except BaseException as exc:
                 errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
                 values.append(None)
         return values, errors
 
-    def _pickled(self, job: Job, value: Any) -> Any:
-        """Finish the coroutine or nested task that a call has returned, and pickle what is no constant."""
+    def _pickled(self, job: Job, value: Any, kept: list[Any]) -> Any:
+        """Finish the coroutine or nested task that a call has returned; pickle what is no constant, and keep it."""
         if value.__class__ in unfinished:
             value = self._finished(job, value)
+        kept.append(value)
         return value if value.__class__ in SAFE else pickled_alone(value, goes_home=job.goes_home)
 
     def _run_item(self, job: Job, function: Callable[..., Any], args: Sequence[Any], started: float) -> None:
