@@ -19,6 +19,7 @@ from woolexec import (
     RoundRobin,
     UnsatisfiableError,
 )
+from woolexec.core import admission
 from woolexec.core.remote_place import RemotePlace
 from woolexec.discovery.urls import discoveries, discovery
 from woolexec.mesh.server.peer import Peer
@@ -47,7 +48,9 @@ def behind_a_long_task(pool, folder):
     for _ in range(50):  # now it is known to be short, and is sent ahead
         pool.submit(tasks.hold_if, folder, "").result(PATIENCE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RemotePlace, "note_overdue", lambda *_: None)  # else nothing more is sent behind it after a while
+        # Else neither the client nor the peer has more of them wait behind it, after a while.
+        patch.setattr(RemotePlace, "note_overdue", lambda *_: None)
+        patch.setattr(admission, "_LATE", PATIENCE)
         held = pool.submit(tasks.hold_if, folder, "held")
         behind = [pool.submit(tasks.hold_if, folder, "") for _ in range(20)]
         eventually(lambda: pool._engine.counts["outstanding"] == 21)

@@ -23,6 +23,7 @@ from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.tasks import Tattler, die, double, fail, hold_by_name, run_once, whoami
 from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
+from woolexec.core import admission
 from woolexec.mesh.client.link import Link, _put_start
 from woolexec.mesh.link import messages
 from woolexec.mesh.link.arriving import Arriving
@@ -180,19 +181,22 @@ def test_call_that_waits_at_the_peer_can_be_cancelled(pool, peer, tmp_path):
 def test_calls_that_are_cancelled_one_after_the_other_are_not_sent_again_in_between(pool, tmp_path, monkeypatch):
     for _ in range(50):  # now they are known to be short, and are sent ahead
         pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
-    # Else nothing more is sent behind long calls, once it is known that they run.
-    monkeypatch.setattr(Link, "began", lambda link, number, now: link.outstanding.get(number))
+    # Else neither the client nor the peer has more of them wait behind long ones.
+    monkeypatch.setattr(Link, "note_overdue", lambda *_: None)
+    monkeypatch.setattr(admission, "_LATE", PATIENCE)
     running = [pool.submit(tasks.hold_if, tmp_path, name) for name in ("a", "b")]
     eventually(lambda: len(list(tmp_path.iterdir())) == 2)
-    waiting = [pool.submit(tasks.hold_if, tmp_path, f"waiting-{n}") for n in range(400)]
-    eventually(lambda: len(pool._engine.scheduler.links[0].outstanding) > 300)
-    recalls = []
-    send_recall = Link.send_recall
-    monkeypatch.setattr(Link, "send_recall", lambda *args, **more: recalls.append(args) or send_recall(*args, **more))
-    assert all(future.cancel() for future in waiting)
-    assert len(recalls) < 200
-    after = pool.submit(double, 4)
-    (tmp_path / "release").touch()
+    try:
+        waiting = [pool.submit(tasks.hold_if, tmp_path, f"waiting-{n}") for n in range(400)]
+        eventually(lambda: len(pool._engine.scheduler.links[0].outstanding) > 300)
+        recalls = []
+        send = Link.send_recall
+        monkeypatch.setattr(Link, "send_recall", lambda *args, **more: recalls.append(args) or send(*args, **more))
+        assert all(future.cancel() for future in waiting)
+        assert len(recalls) < 200
+        after = pool.submit(double, 4)
+    finally:
+        (tmp_path / "release").touch()
     assert after.result(PATIENCE) == 8
     assert all(future.result(PATIENCE) for future in running)
 
