@@ -97,8 +97,9 @@ def test_end_of_a_connection_is_noticed_while_a_child_of_ssh_holds_its_output(fa
         with connected() as pool:
             first = pool.submit(os.getpid).result(PATIENCE)
             if when == "runs":
+                [link] = pool._peers.links
                 os.kill(int(fake.with_name("pids").read_text().split()[0]), signal.SIGKILL)
-                eventually(lambda: not is_alive(first))
+                eventually(lambda: not is_alive(first) and link not in pool._peers.links)
                 assert pool.submit(os.getpid).result(PATIENCE) != first
     finally:
         os.kill(int(Path(f"{fake}.held").read_text()), signal.SIGKILL)
