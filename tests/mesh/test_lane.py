@@ -22,6 +22,7 @@ from tests.mesh.tasks import (
     word,
 )
 from woolexec import WorkerLostError, current_executor, current_task
+from woolexec.mesh.server import start_reports
 
 pytestmark = pytest.mark.matrix
 
@@ -158,7 +159,10 @@ def test_map_of_generators_gives_streams(pool):
     assert [list(stream) for stream in streams] == [[0, 1], [0, 1, 2]]
 
 
-def test_closing_a_map_of_coroutines_cancels_them(pool, tmp_path):
+@pytest.mark.parametrize("look", [start_reports._LOOK, 0.5], ids=["reported", "not reported yet"])
+def test_closing_a_map_of_coroutines_cancels_them(pool, tmp_path, monkeypatch, look):
+    monkeypatch.setattr(start_reports, "_LOOK", look)
+
     async def task(path):
         if path is not None:
             await wait_for_ever(path)
