@@ -12,7 +12,6 @@ import time
 import pytest
 
 from tests.marks import slow
-from woolexec import cli
 from woolexec.cli.census import Function, Measures
 from woolexec.cli.demo import Progress, Report, Timing
 
@@ -77,20 +76,24 @@ def test_progress_elsewhere_is_one_line():
     assert re.fullmatch(r"job +2/2 files in \d+\.\d\d s\n", stream.getvalue())
 
 
+def demo(*options):
+    """Run the demo in a process of its own; the standard library's pool forks it, and that of the tests has threads."""
+    command = [sys.executable, "-m", "woolexec", "demo", "--workers", "2", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 @pytest.mark.slow
-def test_demo_on_some_files(capsys):
-    assert cli.main(["demo", "--workers", "2", "--limit", "40", "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
+def test_demo_on_some_files():
+    figures = json.loads(demo("--limit", "40", "--json"))
     assert figures["files"] == 40
     assert figures["agree"] is True
     assert set(figures["seconds"]) == {"PeerPoolExecutor", "ProcessPoolExecutor", "serially"}
 
 
 @pytest.mark.slow
-def test_demo_ends_with_the_timeline_of_its_own_run(capsys, tmp_path):
+def test_demo_ends_with_the_timeline_of_its_own_run(tmp_path):
     page = tmp_path / "demo.html"
-    assert cli.main(["demo", "--workers", "2", "--limit", "20", "--timeline", str(page)]) == 0
-    text = capsys.readouterr().out
+    text = demo("--limit", "20", "--timeline", str(page))
     assert re.search(
         r"how busy each worker was during the first run\n\n  workers on .*\n  worker \d+ +[ ▁▂▃▄▅▆▇█]+\n", text
     )
@@ -100,9 +103,8 @@ def test_demo_ends_with_the_timeline_of_its_own_run(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_on_peers(capsys):
-    assert cli.main(["demo", "--workers", "2", "--limit", "40", "--peers", "2", "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
+def test_demo_on_peers():
+    figures = json.loads(demo("--limit", "40", "--peers", "2", "--json"))
     assert figures["agree"] is True
     assert set(figures["seconds"]) == {"2 peers", "ProcessPoolExecutor", "serially"}
 

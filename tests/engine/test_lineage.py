@@ -376,6 +376,7 @@ def check(world):
     assert not world.engine.scheduler.held
 
 
+@pytest.mark.timeout(240)  # beside others
 @pytest.mark.parametrize("first", [0, *slow(*range(FEW, SEEDS, FEW))] if ONLY is None else [int(ONLY)])
 def test_promises_hold_in_every_history(world, first):
     for seed in range(first, first + FEW) if ONLY is None else [first]:
