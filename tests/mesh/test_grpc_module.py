@@ -193,6 +193,21 @@ def test_fork_right_after_the_pool_was_made_waits_for_the_import(peer):
     assert (done.stdout, done.stderr, done.returncode) == ("0\n", "", 0)
 
 
+def test_garbage_of_the_parent_is_not_collected_in_a_forked_child():
+    # The last object of grpc.aio to be freed waits for a thread that the child lacks.
+    program = """
+import gc, os
+from woolexec.mesh import grpc_module
+grpc_module.load_grpc()
+child = os.fork()
+if not child:
+    os._exit(0 if gc.get_freeze_count() else 3)
+assert os.waitpid(child, 0)[1] == 0
+assert not gc.get_freeze_count()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_other_ways_to_start_a_process_work_while_a_link_lives(peer, method):
     run = f"""

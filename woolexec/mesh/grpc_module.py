@@ -15,6 +15,7 @@ The grpc module: how it is imported, and what happens to it when the program for
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import os
@@ -221,6 +222,7 @@ def _in_child() -> None:
     _state = _State(is_stale=_EXTENSION in sys.modules or loaded is not None)
     if loaded is not None:
         _kept.append(loaded)
+        gc.freeze()  # or the garbage collector would find here what a closed pool has left, and wait for such a thread
 
 
 _kept: list[Any] = []
