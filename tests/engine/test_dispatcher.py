@@ -5,6 +5,7 @@ import weakref
 import pytest
 
 from tests.engine.fake_workers import Receiver
+from woolexec.core.balance import REST
 from woolexec.core.call import ASYNCIO, Call, Chunk, Function
 from woolexec.engine import dispatcher
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN, OPENING
@@ -253,6 +254,24 @@ def test_command_for_a_call_that_is_over_or_queued_goes_nowhere(engine):
         engine.dispatcher.command(call, Close(call=1))
     engine.dispatcher.flush()
     assert far.frames() == []
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_recalled_coroutine_is_cancelled_when_its_place_has_answered(engine, comes_back):
+    coroutine, worker, far = engine.coroutine()
+    coroutine.move("doubt")
+    engine.dispatcher.command(coroutine, Cancel(call=coroutine.number))
+    engine.loop.pass_time(REST)
+    engine.dispatcher.flush()
+    assert far.frames(Cancel) == []
+    if comes_back:
+        engine.scheduler.lanes.withdraw(worker.lane_place, [coroutine.number])
+    else:
+        coroutine.move("start")
+    engine.loop.pass_time(REST)
+    engine.dispatcher.flush()
+    assert far.frames(Cancel) == ([] if comes_back else [Cancel(call=coroutine.number)])
+    assert coroutine.receiver.outcomes == ([None] if comes_back else [])
 
 
 def test_cancelling_a_coroutine_ends_its_tasks(engine):

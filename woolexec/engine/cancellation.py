@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from woolexec.core.balance import REST
-from woolexec.core.call import AT_ONCE, GENTLY, LIFE, SENT, THREAD, UNCERTAIN, Call, Chunk, Pulled
+from woolexec.core.call import AT_ONCE, GENTLY, LIFE, SENT, THREAD, Call, Chunk, Pulled
 from woolexec.engine.supervisor import GRACE
 from woolexec.futures.call_future import Nobody
 from woolexec.futures.latch import Latch
@@ -151,7 +151,7 @@ class Cancellation:
     def _let_go(self, call: Call) -> Any:
         """Cancel a coroutine or a stream, with its children, and ignore what it still sends; return its receiver."""
         receiver, call.receiver = call.receiver, Nobody()
-        _cancel_when_certain(self, call)
+        self._dispatcher.command(call, Cancel(call=call.number))
         return receiver
 
     def _end(self, worker: Worker, call: Call) -> bool:
@@ -301,7 +301,7 @@ class Cancellation:
         self._take_back_from_links(force=True)
         for link in self._scheduler.links:
             for call in list(link.lane_place.outstanding.values()):
-                _cancel_when_certain(self, call)
+                self._dispatcher.command(call, Cancel(call=call.number))
 
     def _take_back_from_links(self, *, force: bool = False) -> None:
         for link in self._scheduler.links:
@@ -344,16 +344,6 @@ class Cancellation:
                     self._let_go(call).deliver_failure(call, None)
                 elif force:
                     self.cancel(call, partial(self._taken_back, call), force=True)
-
-
-def _cancel_when_certain(cancellation: Cancellation, call: Call) -> None:
-    """Cancel a call that has been let go: at once or, if it has just been recalled, when its place has answered."""
-    if call.state == UNCERTAIN:
-        cancellation._loop.after(REST, partial(_cancel_when_certain, cancellation, call))
-    elif call.state == SENT:
-        cancellation._dispatcher.command(call, Cancel(call=call.number))
-    elif call.chunk is None:
-        cancellation._scheduler.lanes.queue.cancel(call)
 
 
 def _is_stopped(worker: Worker) -> bool:

@@ -12,7 +12,8 @@ from functools import partial
 from time import sleep
 from weakref import WeakValueDictionary
 
-from woolexec.core.call import LIFE, MAIN, SENT, Call, Chunk, Function, fail
+from woolexec.core.balance import REST
+from woolexec.core.call import LIFE, MAIN, QUEUED, SENT, UNCERTAIN, Call, Chunk, Function, fail
 from woolexec.core.recent import Recent
 from woolexec.core.scheduler import may_queue
 from woolexec.engine.kept_outcomes import KeptOutcomes
@@ -312,7 +313,9 @@ class Dispatcher:
     def command(self, call: Call, frame: Message, file: File | None = None) -> None:
         """Send a command to the place where a call is outstanding."""
         place = call.place
-        if place is not None and call.state == SENT:
+        if frame.__class__ is Cancel and call.state == UNCERTAIN:
+            self._loop.after(REST, partial(self._cancel, call))
+        elif place is not None and call.state == SENT:
             if call.function.lane == LIFE and place.candidate is None:
                 is_made = place.target.actor.worker is place.target
                 (self._supervisor.dismiss if is_made else self._supervisor.end)(place.target)
@@ -323,6 +326,13 @@ class Dispatcher:
                 self.interrupt_reader(place.target)
             if frame.__class__ is Cancel:
                 self.nested.end_children(call)
+
+    def _cancel(self, call: Call) -> None:
+        """Cancel a call that had just been recalled, when its place has answered: it may have come back."""
+        if call.state != QUEUED:
+            self.command(call, Cancel(call=call.number))
+        elif call.function.lane != LIFE and self.scheduler.main.queue.cancel(call):
+            call.receiver.deliver_failure(call, None)
 
     def refuse_late(self) -> None:
         """
