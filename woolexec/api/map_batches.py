@@ -174,14 +174,15 @@ class ChunkSender:
         self._check()
         board.shown_in = self.shown_in
         try:
-            payload = dumps_arguments(self._parts(items), ("", "item"))
+            parts = self._parts(items)
+            payload = None if parts is None else dumps_arguments(parts, ("", "item"))
         except BaseException as exc:  # pickling runs user code
             if len(items) == 1:
                 unit = Unit(board, 1, index)
                 unit.put(0, (1, exc, True))
                 return [unit]
             return self._send_each(board, items, index)
-        if payload.__class__ is Unbound and len(items) > 1:  # none waits for the inputs of another
+        if payload is None or (payload.__class__ is Unbound and len(items) > 1):  # none waits for inputs of another
             return self._send_each(board, items, index)
         self.size = len(payload)
         unit = Unit(board, len(items), index)
@@ -205,9 +206,9 @@ class ChunkSender:
         self._engine.submit_chunk(unit.chunk)
         return [unit]
 
-    def _parts(self, items: list[Any]) -> tuple[Any, ...]:
+    def _parts(self, items: list[Any]) -> tuple[Any, ...] | None:
         """
-        Return what is pickled: `star` and the items.
+        Return what is pickled: `star` and the items; None if each item is so large that it is sent by itself.
 
         Then, if necessary, whether the worker unpickles the function for each item, and whether each item is the pickle
         of one: as in the standard library, only the items of a chunk whose size was given share anything.
@@ -218,9 +219,8 @@ class ChunkSender:
             return self._star, items
         if share(items, star=self._star):
             alone = [dumps_arguments(item, "item") for item in items]
-            if all(each.__class__ is bytes for each in alone):
-                return self._star, alone, self._has_state, True
-            raise _ApartError
+            is_small = all(each.__class__ is bytes for each in alone)  # and no item waits for futures
+            return (self._star, alone, self._has_state, True) if is_small else None
         return (self._star, items, True, False) if self._has_state else (self._star, items)
 
     def _send_each(self, board: Board, items: list[Any], index: int) -> list[Unit]:
@@ -233,10 +233,6 @@ class ChunkSender:
         :param force: end the running ones
         """
         self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended, force=force)
-
-
-class _ApartError(Exception):
-    """Items are so large, or wait for futures, that each is sent by itself."""
 
 
 def _pass() -> None:
