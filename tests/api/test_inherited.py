@@ -271,5 +271,5 @@ def test_object_whose_process_has_ended():
     with lending.lending(kept):
         cls, (kind, ticket, *rest) = lending.reducers()[type(lock)](lock)
     made = cls(kind, (ticket[0] + "-not-there", *ticket[1:]), *rest)
-    with pytest.raises(FileNotFoundError, match="on the machine of its process"):
+    with pytest.raises(FileNotFoundError, match="only where the process that made them runs"):
         made.acquire()

@@ -34,7 +34,7 @@ def test_error_of_its_process_is_raised_here(borrowed):
 
 def test_process_that_is_not_there_is_said_not_to_be(tmp_path):
     ticket = str(tmp_path / "nobody"), b"key", 1
-    with pytest.raises(OSError, match="can be used on the machine of its process, and while that runs"):
+    with pytest.raises(OSError, match="can be used only where the process that made them runs"):
         borrowing.Borrowed(ticket, 0, 1).acquire()
 
 

@@ -1,5 +1,6 @@
 """What `multiprocessing` shares, in the process that has it; `tests/api/test_inherited.py` has it in workers."""
 
+import errno
 import gc
 import multiprocessing
 
@@ -32,3 +33,23 @@ def test_ticket_of_an_object_that_was_collected_is_refused():
     gc.collect()
     with pytest.raises(FileNotFoundError, match="has removed it"):
         borrowed.acquire()
+
+
+def test_pause_is_made_before_each_try_to_accept_while_there_is_no_descriptor(monkeypatch):
+    class OverError(Exception):
+        pass
+
+    class Listener:
+        def __init__(self):
+            self.answers = iter([OSError(errno.EMFILE, "too many"), EOFError(), OSError(errno.EMFILE, "too many")])
+
+        def accept(self):
+            raise next(self.answers, OverError())
+
+    pauses = []
+    monkeypatch.setattr(lending, "sleep", pauses.append)
+    lender = object.__new__(lending.Lender)
+    lender._listener = Listener()
+    with pytest.raises(OverError):
+        lender._accept()
+    assert pauses == [lending._REST] * 2

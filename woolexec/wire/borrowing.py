@@ -74,7 +74,7 @@ def _link_to(address: str, key: bytes) -> _Link:
         try:
             found = _here.links[address] = _Link(address, key)
         except OSError as exc:
-            text = f"what multiprocessing shares can be used on the machine of its process, and while that runs: {exc}"
+            text = f"objects of multiprocessing can be used only where the process that made them runs: {exc}"
             raise type(exc)(text) from None
     return found
 

@@ -23,7 +23,7 @@ from copyreg import __newobj__ as new  # type: ignore[attr-defined]  # typeshed 
 from functools import partial
 from multiprocessing import AuthenticationError, context, reduction, resource_sharer, synchronize
 from multiprocessing.connection import Connection, Listener
-from time import monotonic
+from time import monotonic, sleep
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from woolexec.imported import imported
@@ -39,6 +39,9 @@ _RECURSIVE: int = synchronize.RECURSIVE_MUTEX  # type: ignore[attr-defined]  # t
 
 _TURN = 0.5
 """Seconds to wait for a semaphore before looking whether the worker still waits."""
+
+_REST = 0.05
+"""Seconds to wait for a descriptor."""
 
 _QUESTIONS = frozenset({"release", "_count", "_is_mine", "_is_zero", "_get_value"})
 """Methods of a semaphore that `multiprocessing.synchronize` calls, apart from `acquire`."""
@@ -70,7 +73,10 @@ class Lender:
         while True:
             try:
                 connection = self._listener.accept()
-            except (AuthenticationError, EOFError, OSError):  # no worker of ours, or it has ended
+            except (AuthenticationError, EOFError):  # no worker of ours, or it has ended
+                continue
+            except OSError:  # the same, or there is no descriptor for it
+                sleep(_REST)
                 continue
             borrower = _Borrower(connection, self._lent, self._holders)
             threading.Thread(target=borrower.serve, name="woolexec-lending", daemon=True).start()
