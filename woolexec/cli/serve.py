@@ -66,7 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, signals: queue.SimpleQueue[int]) -> int:
     warnings: list[str] = []
-    from woolexec.engine.gpus import devices_of
     from woolexec.errors import CredentialsError, DiscoveryError, PeerStartError
     from woolexec.mesh.link.compression import formats
 
@@ -78,6 +77,8 @@ def _run(arguments: argparse.Namespace, signals: queue.SimpleQueue[int]) -> int:
             _bind_locally(settings, announce)
         resources = amounts(settings["resource"])
         if "gpu" in resources:
+            from woolexec.engine.gpus import devices_of
+
             devices_of(resources, os.environ)  # raises if there are fewer
         formats(settings["compression"])  # raises if it is not installed
         serve_metrics.check(settings["metrics"])

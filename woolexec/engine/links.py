@@ -152,6 +152,11 @@ class Links:
         """Calls wait for a place, or actors do."""
         return has_unplaced(self._scheduler) or bool(self._loop.inbox)
 
+    @property
+    def waits_for_peers(self) -> bool:
+        """Something waits, and there is neither a peer nor a worker that may run it."""
+        return self.has_waiting and not (self.are_open or self.has_workers)
+
     def when_waiting(self, act: Callable[[], object]) -> None:
         """Call this function once, as soon as something waits that no place can take; not for what waits already."""
         if self._scheduler.on_waiting is None and not has_unplaced(self._scheduler):

@@ -330,7 +330,7 @@ class Peers:
         while True:
             self._trusted.check()
             links = self._engine.links
-            is_waiting = links.has_waiting and not (links.are_open or links.has_workers)
+            is_waiting = links.waits_for_peers
             if is_waiting and not was_waiting:
                 self._ask()
             if is_waiting or self._awaited:

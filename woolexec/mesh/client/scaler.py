@@ -243,7 +243,7 @@ class Scalers:
         while self._all:
             for scaler in self._all:
                 scaler.look(links, awaited())
-            self._tell(is_waiting=links.has_waiting and not links.are_open and not links.has_workers)
+            self._tell(is_waiting=links.waits_for_peers)
             waiting.clear()
             links.when_waiting(waiting.set)
             with contextlib.suppress(TimeoutError):
