@@ -283,27 +283,16 @@ def test_what_takes_long_to_send_again_must_wait_for_longer():
     assert scene.choose() is far
 
 
-def test_call_waits_for_longer_each_time_before_it_is_moved_again():
+@pytest.mark.parametrize(("recalls", "counted"), [(2, 2), (9, FAR_TIMES)], ids=["again", "often"])
+def test_call_waits_for_longer_each_time_before_it_is_moved_again_a_few_times_while_a_place_is_free(recalls, counted):
     far = Far("far", 1)
     scene = Scene(1, [far])
     calls = scene.fill(far, 0.001, 0.001)
     scene.run_far(far, calls[0])
-    calls[1].recalls = 2
-    scene.time.now += 0.9 * FAR_FACTOR**2 * FAR_REST
+    calls[1].recalls = recalls
+    scene.time.now += 0.9 * FAR_FACTOR**counted * FAR_REST
     assert scene.choose() is None
-    scene.time.now += 0.2 * FAR_FACTOR**2 * FAR_REST
-    assert scene.choose() is far
-
-
-def test_call_that_was_moved_often_does_not_wait_behind_long_ones_while_a_place_is_free():
-    far = Far("far", 1)
-    scene = Scene(1, [far])
-    calls = scene.fill(far, 0.001, 0.001)
-    scene.run_far(far, calls[0])
-    calls[1].recalls = 9
-    scene.time.now += 0.9 * FAR_FACTOR**FAR_TIMES * FAR_REST
-    assert scene.choose() is None
-    scene.time.now += 0.2 * FAR_FACTOR**FAR_TIMES * FAR_REST
+    scene.time.now += 0.2 * FAR_FACTOR**counted * FAR_REST
     assert scene.choose() is far
 
 

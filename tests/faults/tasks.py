@@ -618,3 +618,29 @@ def ignore_signals_and_nap(seconds):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     time.sleep(seconds)
+
+
+# -- objects with a state ----------------------------------------------------------------------------------------------
+
+
+class Counter:
+    """An object whose methods change it, and what they are given."""
+
+    def __init__(self):
+        self.count = 0
+
+    def add(self, n):
+        self.count += 1
+        return self.count
+
+    async def add_later(self, n):
+        import asyncio
+
+        await asyncio.sleep(0)
+        return self.add(n)
+
+    def yield_added(self, n):
+        yield self.add(n)
+
+    def __call__(self, n):
+        return self.add(n)

@@ -9,30 +9,9 @@ import pytest
 from tests.shared_pools import shared
 from woolexec import current_executor
 
-from .tasks import SOON
+from .tasks import SOON, Counter
 
 COUNT = 20
-
-
-class Counter:
-    """An object whose methods change it, and what they are given."""
-
-    def __init__(self):
-        self.count = 0
-
-    def add(self, n):
-        self.count += 1
-        return self.count
-
-    async def add_later(self, n):
-        await asyncio.sleep(0)
-        return self.add(n)
-
-    def yield_added(self, n):
-        yield self.add(n)
-
-    def __call__(self, n):
-        return self.add(n)
 
 
 def append(kept, n):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.faults.tasks import Counter
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.tasks import (
@@ -185,17 +186,6 @@ def test_maps_of_plain_functions_and_of_coroutines_at_once_keep_their_own_items(
         tripled = pool.map(treble, range(3000))
         for n, (two, three) in enumerate(zip(plain, tripled, strict=True)):
             assert (two, three) == (2 * n, 3 * n)
-
-
-class Counter:
-    """An object whose methods change it."""
-
-    def __init__(self):
-        self.count = 0
-
-    def add(self, n):
-        self.count += 1
-        return self.count
 
 
 def append(n, kept):

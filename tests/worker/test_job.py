@@ -11,7 +11,7 @@ from woolexec.wire.payload import APART, Parts
 from woolexec.wire.pickling import Pickled, dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker.code_import import FOLDER
-from woolexec.worker.job import UNPICKLING, Slot, dumps_numbers, dumps_span, jobs_of
+from woolexec.worker.job import UNPICKLING, Slot, dumps_item, dumps_numbers, dumps_results, jobs_of, pickled_alone
 
 
 class Callable:
@@ -131,7 +131,8 @@ def test_missing_module_has_advice_on_peers_only(monkeypatch, is_peer):
 def test_values_of_a_span_that_are_safe_are_pickled_together():
     values = [1, "a", None, b"b"]
 
-    assert loads(dumps_span(values, {}, set(map(type, values)), goes_home=True)) == (values, {})
+    assert loads(dumps_results(values, {})) == (values, {})
+    assert [loads(dumps_item(value, goes_home=True)) for value in values] == [([value], {}) for value in values]
 
 
 class Odd:
@@ -140,13 +141,13 @@ class Odd:
 
 
 def test_value_of_a_span_that_cannot_be_pickled_fails_alone():
-    values = [1, Odd(), [2]]
-    alone, errors = loads(dumps_span(values, {0: b"raised"}, set(map(type, values)), goes_home=True))
-
+    alone, errors = loads(dumps_results([1, None, pickled_alone([2], goes_home=True)], {0: b"raised"}))
     assert (alone[0], alone[1], type(alone[2]), alone[2].load()) == (1, None, Pickled, [2])
-    assert errors.keys() == {0, 1}
-    assert errors[0] == b"raised"
-    error = load_failure(errors[1])
+    assert errors == {0: b"raised"}
+
+    [value], errors = loads(dumps_item(Odd(), goes_home=True))
+    assert (value, errors.keys()) == (None, {0})
+    error = load_failure(errors[0])
     assert str(error) == "odd"
     assert any("while pickling the result" in note for note in error.__notes__)
 

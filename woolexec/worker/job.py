@@ -240,7 +240,7 @@ class _NumbersPickler(pickle.Pickler):
 
 def dumps_numbers(values: list[Any]) -> bytes | File | Parts | None:
     """
-    Do as `dumps_span` if the values are numbers or None and none has failed; return None if there is another value.
+    Do the same as `dumps_results` for values that are numbers or None; return None if there is another.
 
     The pickler memoizes all others but the empty tuple: so nobody need look at the type of each value, which takes
     longer than to pickle it.
@@ -257,36 +257,16 @@ def dumps_numbers(values: list[Any]) -> bytes | File | Parts | None:
     return pack(file.getvalue(), []) if len(pickler.memo.copy()) == _MEMOIZED else None
 
 
-def dumps_span(
-    values: list[Any], errors: dict[int, bytes], kinds: set[type], *, goes_home: bool
-) -> bytes | File | Parts:
+def dumps_item(value: Any, *, goes_home: bool) -> bytes | File | Parts:
     """
-    Pickle the results of some items of a map, as a list or as a tuple of `Pickled`.
+    Pickle the result of one item of a map; if that fails, the exception is its result.
 
-    A result that cannot be pickled fails alone.
-
-    :param errors: the encoded exceptions of the items that raised, by index
-    :param kinds: the types of the values
     :param goes_home: see `pickling.dumps`
     """
     try:
-        if kinds <= SAFE:
-            return dumps((values, errors), is_outcome=True)
-    except BaseException:  # one of the values cannot be pickled, or may fail to unpickle: pickle each alone
-        pass
-    return dumps((_pickled_alone(values, errors, goes_home=goes_home), errors), is_outcome=True)
-
-
-def _pickled_alone(values: list[Any], errors: dict[int, bytes], *, goes_home: bool) -> tuple[Any, ...]:
-    """Pickle each value alone; the tuple tells the receiver to expect `Pickled` values."""
-    alone: list[Any] = []
-    for index, value in enumerate(values):
-        try:
-            alone.append(value if type(value) in SAFE else pickled_alone(value, goes_home=goes_home))
-        except BaseException as exc:
-            errors[index] = dump_failure(exc, goes_home=goes_home)
-            alone.append(None)
-    return tuple(alone)
+        return dumps_results([value if type(value) in SAFE else pickled_alone(value, goes_home=goes_home)], {})
+    except BaseException as exc:
+        return dumps_results([None], {0: dump_failure(exc, goes_home=goes_home)})
 
 
 def pickled_alone(value: Any, *, goes_home: bool) -> Pickled:

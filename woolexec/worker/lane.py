@@ -30,7 +30,7 @@ from woolexec.wire.payload import File, attach
 from woolexec.wire.pickling import Pickled, dumps, dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
-from woolexec.worker.job import GIVEN, PICKLING, Job, dumps_span, spread
+from woolexec.worker.job import GIVEN, PICKLING, Job, dumps_item, spread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Lane:
         """Send the value that a call returned."""
         seconds = monotonic() - started
         if job.frame.count:
-            job.succeed(self, seconds, dumps_span([value], {}, {type(value)}, goes_home=job.goes_home))
+            job.succeed(self, seconds, dumps_item(value, goes_home=job.goes_home))
             return
         try:
             payload = dumps_value(value, goes_home=job.goes_home)

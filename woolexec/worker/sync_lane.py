@@ -33,9 +33,9 @@ from woolexec.worker.job import (
     UNPICKLING,
     Job,
     Slot,
+    dumps_item,
     dumps_numbers,
     dumps_results,
-    dumps_span,
     jobs_of,
     pickled_alone,
     spread,
@@ -336,7 +336,7 @@ class SyncLane:
         except BaseException as exc:
             job.fail(self._transport, monotonic() - started, exc)
             return
-        payload = dumps_numbers([value]) or dumps_span([value], {}, {type(value)}, goes_home=job.goes_home)
+        payload = dumps_numbers([value]) or dumps_item(value, goes_home=job.goes_home)
         job.succeed(self._transport, monotonic() - started, payload, self._page.up)
 
 
