@@ -314,7 +314,7 @@ class Dispatcher:
         """Send a command to the place where a call is outstanding."""
         place = call.place
         if frame.__class__ is Cancel and call.state == UNCERTAIN:
-            self._loop.after(REST, partial(self._cancel, call))
+            self._loop.after(REST, partial(_cancel_when_certain, self, call))
         elif place is not None and call.state == SENT:
             if call.function.lane == LIFE and place.candidate is None:
                 is_made = place.target.actor.worker is place.target
@@ -326,13 +326,6 @@ class Dispatcher:
                 self.interrupt_reader(place.target)
             if frame.__class__ is Cancel:
                 self.nested.end_children(call)
-
-    def _cancel(self, call: Call) -> None:
-        """Cancel a call that had just been recalled, when its place has answered: it may have come back."""
-        if call.state != QUEUED:
-            self.command(call, Cancel(call=call.number))
-        elif call.function.lane != LIFE and self.scheduler.main.queue.cancel(call):
-            call.receiver.deliver_failure(call, None)
 
     def refuse_late(self) -> None:
         """
@@ -357,3 +350,11 @@ class Dispatcher:
         self._permitted.clear()
         self._permitted_actors.clear()
         self._functions.clear()
+
+
+def _cancel_when_certain(dispatcher: Dispatcher, call: Call) -> None:
+    """Cancel a call that had just been recalled, when its place has answered: it may have come back."""
+    if call.state != QUEUED:
+        dispatcher.command(call, Cancel(call=call.number))
+    elif call.function.lane != LIFE and dispatcher.scheduler.main.queue.cancel(call):
+        call.receiver.deliver_failure(call, None)
