@@ -185,3 +185,68 @@ def test_record_that_grpc_makes_nothing_of_harms_nobody(peer):
     bad = Joined(Record("bad", ("h\ud800:1",)))
     with following(Told(bad, Joined(Record("one", (peer.address,))))) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+class Hopeless(Told):
+    """Fails for good each time that it is watched."""
+
+    count = 1
+    slowest = 3600.0
+
+    def __init__(self):
+        super().__init__(error=DiscoveryError("nobody has installed it there"))
+        self.error.is_final = True
+
+
+def test_discovery_that_goes_on_failing_is_asked_less_and_less_often(monkeypatch):
+    pauses, enough = [], asyncio.Event()
+
+    class Clock(random.Random):
+        def uniform(self, low, high):
+            return high
+
+    async def follow(failing):
+        finder = finding.Finder(failing, CREDENTIALS, on_event=print, on_final=lambda: None, randomness=Clock())
+        real = asyncio.timeout
+
+        def note(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 20:
+                enough.set()
+            return real(0.0)
+
+        monkeypatch.setattr(asyncio, "timeout", note)
+        following = asyncio.ensure_future(finder.follow())
+        await enough.wait()
+        following.cancel()
+
+    asyncio.run(follow(Hopeless()))
+    assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert max(pauses) == pauses[-1] == Hopeless.slowest
+
+
+@pytest.mark.parametrize("kind", ["a task", "wait_for_peers"])
+def test_discovery_that_has_failed_is_asked_again_at_once_when_somebody_begins_to_wait(monkeypatch, kind):
+    monkeypatch.setattr(finding, "FIRST", 3600.0)
+    monkeypatch.setattr(peers, "_VERDICT", 0.0)
+    failing = Hopeless()
+    with following(failing, max_workers=0) as pool:
+        for watched in (1, 2, 3):
+            with pytest.raises((NoPeersError, TimeoutError), match="nobody has installed it there"):
+                if kind == "a task":
+                    pool.submit(abs, -1).result(PATIENCE)
+                else:
+                    pool.wait_for_peers(1, PATIENCE)
+            assert failing.watched >= watched
+
+
+def test_discovery_that_nobody_waits_for_is_left_alone(monkeypatch):
+    monkeypatch.setattr(finding, "FIRST", 3600.0)
+    monkeypatch.setattr(peers, "_LOOK", 0.001)
+    failing = Hopeless()
+    with following(failing) as pool:
+        eventually(lambda: "nobody has installed it there" in pool._peers.explain())
+        looked = []
+        monkeypatch.setattr(pool._peers._trusted, "check", lambda: looked.append(None))
+        eventually(lambda: len(looked) > 20)
+    assert failing.watched == 1

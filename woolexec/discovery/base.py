@@ -146,6 +146,9 @@ class Discovery:
     signs: bool = False
     """Its records are signed if a peer has a token, so clients that have one use no others."""
 
+    slowest: float = 5.0
+    """Maximum seconds until it is watched again when it has failed; at once when somebody begins to wait for peers."""
+
     def __str__(self) -> str:
         """Return its name for messages."""
         return type(self).__name__
@@ -154,7 +157,7 @@ class Discovery:
         """
         Yield the peers that exist, then the changes, until closed.
 
-        If it raises or ends, it is called again some seconds later.
+        If it raises or ends, it is called again: after 0.1 s at first, then after twice as long each time.
 
         :raises DiscoveryError: if peers cannot be looked up now; the message tells the user why
         """

@@ -81,6 +81,7 @@ class Ssh(Discovery):
         self.python = python
 
     count = 1
+    slowest = 60.0  # each try is a login there, and some hosts shut out those whose logins fail often
 
     def __str__(self) -> str:
         return f"ssh://{self.host}{f':{self.port}' if self.port else ''}"

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from woolexec.discovery.base import Left
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.security.credentials import Credentials
 
 FIRST, SLOWEST = 0.1, 5.0
-"""Seconds before a failed link or discovery is retried: at first, and at most."""
+"""Seconds before a failed link is retried: at first, and at most; a discovery says how many it is at most."""
 
 REPLAY = 10.0
 """Seconds within which a discovery that was started again must report all existing peers."""
@@ -103,41 +104,64 @@ class Finder:
         self.discovery = discovery
         self.foreign = Foreign(discovery, credentials)
         self.trouble = ""
-        self.is_final = False  # no later try can repair it
+        self._is_final = False  # it makes no sense to wait for it
+        self._failed_at: float | None = None  # None: it is being watched
+        self._again = asyncio.Event()  # set when it is to be watched again before its turn
         self._on_event, self._on_final = on_event, on_final
         self._random = randomness
         self._reported: dict[str, None] = {}  # the keys of the records that were passed on
         self._heard: dict[str, None] | None = None  # those of them since it was started; None: that is long ago
 
+    def is_hopeless(self, since: float) -> bool:
+        """Return whether it has failed for good since then."""
+        failed_at = self._failed_at
+        return self._is_final and failed_at is not None and failed_at >= since
+
+    def hasten(self, since: float) -> None:
+        """Watch it again now if it has failed before that."""
+        if self._failed_at is not None and self._failed_at < since:
+            self._again.set()
+
     async def follow(self) -> None:
         """Watch the discovery, and restart it when it fails or ends."""
         pause = FIRST
         while True:
-            self._heard = {}
-            forgetting = asyncio.get_running_loop().call_later(REPLAY, self._forget)
-            count = 0
-            try:
-                async with contextlib.aclosing(self.discovery.watch()) as events:  # type: ignore[type-var]  # a generator
-                    async for event in events:
-                        self.trouble, self.is_final = "", False
-                        pause = FIRST
-                        self._hear(event)
-                        if isinstance(event, Left) and event.reason:
-                            self._complain(event.reason)
-                        count += 1
-                        if count % _TURN == 0:
-                            await asyncio.sleep(0)
-            except DiscoveryError as exc:
-                self._complain(str(exc) or repr(exc))
-                if exc.is_final:
-                    self.is_final = True
-                    self._on_final()
-            except Exception as exc:  # a third-party discovery: the others continue
-                self._complain(f"{type(self.discovery).__name__}: {exc!r}")
-            finally:
-                forgetting.cancel()
-            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
-            pause = min(2 * pause, SLOWEST)
+            begun = monotonic()
+            await self._watch()
+            self._again.clear()
+            if monotonic() - begun > self.discovery.slowest:
+                pause = FIRST
+            self._failed_at = monotonic()
+            if self._is_final:
+                self._on_final()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause * self._random.uniform(0.5, 1.0)):
+                    await self._again.wait()
+            self._failed_at, self._is_final = None, False
+            pause = min(2 * pause, self.discovery.slowest)
+
+    async def _watch(self) -> None:
+        """Pass events on until the discovery fails or ends."""
+        self._heard = {}
+        forgetting = asyncio.get_running_loop().call_later(REPLAY, self._forget)
+        count = 0
+        try:
+            async with contextlib.aclosing(self.discovery.watch()) as events:  # type: ignore[type-var]  # a generator
+                async for event in events:
+                    self.trouble = ""
+                    self._hear(event)
+                    if isinstance(event, Left) and event.reason:
+                        self._complain(event.reason)
+                    count += 1
+                    if count % _TURN == 0:
+                        await asyncio.sleep(0)
+        except DiscoveryError as exc:
+            self._complain(str(exc) or repr(exc))
+            self._is_final = exc.is_final
+        except Exception as exc:  # a third-party discovery: the others continue
+            self._complain(f"{type(self.discovery).__name__}: {exc!r}")
+        finally:
+            forgetting.cancel()
 
     def _forget(self) -> None:
         """Remove the records that a restarted discovery has not reported again: they have left meanwhile."""

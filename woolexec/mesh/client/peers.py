@@ -163,7 +163,7 @@ class Peers:
         if not all(finder.discovery.count is not None for finder in self._finders):
             return inf
         hopeless = sum(known.is_hopeless(self._asked_at) for known in self._attempts.candidates)
-        named = sum(finder.discovery.count or 0 for finder in self._finders if not finder.is_final)
+        named = sum(finder.discovery.count or 0 for finder in self._finders if not finder.is_hopeless(self._asked_at))
         return named - hopeless
 
     @property
@@ -335,6 +335,8 @@ class Peers:
                 self._ask()
             if is_waiting or self._awaited:
                 self._attempts.hasten(self._asked_at)
+                for finder in self._finders:
+                    finder.hasten(self._asked_at)
             was_waiting = is_waiting
             if links.has_waiting:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it
