@@ -1,10 +1,12 @@
+import struct
+
 import pytest
 
 from woolexec.wire import protobuf
 from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Recall, Stop
 from woolexec.wire.payload import APART
-from woolexec.wire.protobuf import BYTES, FIXED32S, SINT, STRINGS, UINT, Message, nested, varint
+from woolexec.wire.protobuf import BYTES, FIXED32S, FIXED64S, FLOATS, SINT, STRINGS, UINT, Message, nested, varint
 
 
 class Inner(Message):
@@ -149,6 +151,25 @@ def test_field_of_very_many_elements_is_refused(monkeypatch):
     assert again(Outer(extent=range(10))).extent == tuple(range(10))
     with pytest.raises(ValueError, match="more than 10 elements"):
         again(Outer(extent=range(11)))
+
+
+@pytest.mark.parametrize("column", [FIXED64S, FIXED32S, FLOATS])
+@pytest.mark.parametrize("is_little", [True, False])
+def test_elements_of_a_long_field_are_decoded_as_they_are_used(monkeypatch, column, is_little):
+    monkeypatch.setattr(protobuf, "_IS_LITTLE", is_little)
+
+    class Long(Message):
+        elements = column(1)
+
+    body = bytearray(Long(elements=range(10_000)).body())
+    found = decode_body(Long, body).elements
+    body[:] = bytes(len(body))  # the buffer is used again
+    assert list(found) == list(range(10_000))
+    assert list(found[5000:5002]) == [5000, 5001]
+    assert again(Long(elements=found)).elements == found
+    assert isinstance(found, memoryview if is_little else tuple)
+    with pytest.raises(struct.error):  # half an element, at its end
+        decode_body(Long, b"\x0a" + protobuf.sized(bytes(100_003)))
 
 
 def decode_body(kind, body):

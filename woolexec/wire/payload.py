@@ -169,9 +169,9 @@ class File:
 
         :raises ValueError: if the file is too short for them
         """
-        self.extent = tuple(extent)
         size = os.fstat(self.fd).st_size
-        check_parts(self.extent, size)
+        check_parts(extent, size)
+        self.extent = tuple(extent)
         if size < offsets_of(self.extent)[1]:
             raise ValueError("a memory file is shorter than its payload")
         seal(self.fd)
