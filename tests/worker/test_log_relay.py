@@ -75,6 +75,25 @@ def test_record_that_does_not_pickle_arrives_in_words(records):
     assert record.odd == "<odd>"
 
 
+@pytest.mark.parametrize("extra", [{}, {"rows": b"x" * 2_000_000, "user": "x"}])
+def test_record_that_is_too_large_arrives_shortened_and_says_so(records, extra):
+    _, [record] = records(log, "app", logging.WARNING, "%s is %s", "x" * (10 if extra else 2_000_000), "long", **extra)
+
+    assert record.getMessage().startswith("xxxxxxxxxx is long..." if extra else "x" * 65_536 + "...")
+    assert "[shortened: the record had 200" in record.getMessage()
+    assert len(record.getMessage()) < 66_000
+    assert (record.levelno, record.funcName) == (logging.WARNING, "log")
+    assert hasattr(record, "host")
+    assert not hasattr(record, "rows")
+
+
+def test_record_below_the_limit_arrives_whole(records):
+    _, [record] = records(log, "app", logging.WARNING, "x" * 1_000_000, rows=b"x" * 10_000)
+
+    assert record.getMessage() == "x" * 1_000_000
+    assert len(record.rows) == 10_000
+
+
 def test_levels_of_the_caller_hold_in_workers(records, caplog):
     caplog.set_level(logging.ERROR, logger="quiet")
 

@@ -9,7 +9,22 @@ from woolexec.worker import nested_tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+_LARGEST = 1 << 20
+"""Maximum size of a record in bytes, as it is sent."""
+
+_LONGEST = 1 << 16
+"""Maximum number of characters in each text of a record that was larger than that."""
+
+
+def _shortened(values: dict[str, Any], size: int, usual: Iterable[str]) -> dict[str, Any]:
+    """Return what is sent in place of a record that is too large: what each record has, its texts cut."""
+    kept = {name: values[name] for name in (*usual, "host") if name in values}
+    short = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in kept.items()}
+    short["msg"] += f"... [shortened: the record had {size} bytes, and extra fields are left out]"
+    return short
 
 
 def attach(logging: Any, levels: dict[str, int]) -> None:
@@ -40,6 +55,8 @@ def attach(logging: Any, levels: dict[str, int]) -> None:
                 except Exception:  # an extra that cannot be pickled
                     plain = (str, int, float, bool, type(None))
                     data = dumps_inline({k: v if isinstance(v, plain) else repr(v) for k, v in values.items()})
+                if len(data) > _LARGEST:
+                    data = dumps_inline(_shortened(values, len(data), logging.makeLogRecord({}).__dict__))
                 job = nested_tasks.current_job()
                 worker.transport.send(encode(Log(record=data, text=text, call=0 if job is None else job.number)))
             except Exception:  # as in every handler: user code in repr, full sockets
