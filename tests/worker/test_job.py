@@ -11,7 +11,7 @@ from woolexec.wire.payload import APART, Parts
 from woolexec.wire.pickling import Pickled, dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker.code_import import FOLDER
-from woolexec.worker.job import UNPICKLING, Slot, dumps_item, dumps_numbers, dumps_results, jobs_of, pickled_alone
+from woolexec.worker.job import UNPICKLING, Slot, dumps_item, dumps_results, jobs_of, pickled_alone
 
 
 class Callable:
@@ -150,24 +150,6 @@ def test_value_of_a_span_that_cannot_be_pickled_fails_alone():
     error = load_failure(errors[0])
     assert str(error) == "odd"
     assert any("while pickling the result" in note for note in error.__notes__)
-
-
-class Whole(int):
-    pass
-
-
-@pytest.mark.parametrize("values", [[0, 1.5, None, True, 2**70, -3], [147] * 1000, [1.0]], ids=len)
-def test_numbers_are_pickled_without_a_look_at_each(values):
-    assert loads(dumps_numbers(values)) == (values, {})
-
-
-OTHERS = ["", b"", (1,), [], {}, {1}, 1j, Whole(1), Odd(), int, bytearray(1), lambda: None]
-
-
-@pytest.mark.parametrize("other", OTHERS, ids=[type(other).__name__ for other in OTHERS])
-def test_what_is_no_number_is_left_to_others(other):
-    for values in ([other], [other, 1, 2, 3], [1, other, 2, 3, 4], [1, 2, 3, other]):
-        assert dumps_numbers(values) is None
 
 
 class Sum:

@@ -11,6 +11,7 @@ from woolexec.core.call import Call, Chunk
 from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.futures.latch import Latch
 from woolexec.wire.inputs import Unbound
+from woolexec.wire.number_lists import dumps_numbers
 from woolexec.wire.own_copies import has_state, share
 from woolexec.wire.pickling import dumps_arguments
 
@@ -174,8 +175,7 @@ class ChunkSender:
         self._check()
         board.shown_in = self.shown_in
         try:
-            parts = self._parts(items)
-            payload = None if parts is None else dumps_arguments(parts, ("", "item"))
+            payload = self._payload(items)
         except BaseException as exc:  # pickling runs user code
             if len(items) == 1:
                 unit = Unit(board, 1, index)
@@ -206,22 +206,29 @@ class ChunkSender:
         self._engine.submit_chunk(unit.chunk)
         return [unit]
 
-    def _parts(self, items: list[Any]) -> tuple[Any, ...] | None:
+    def _payload(self, items: list[Any]) -> Any:
         """
-        Return what is pickled: `star` and the items; None if each item is so large that it is sent by itself.
+        Pickle `star` and the items; return None if each item is so large that it is sent by itself.
 
         Then, if necessary, whether the worker unpickles the function for each item, and whether each item is the pickle
         of one: as in the standard library, only the items of a chunk whose size was given share anything.
 
         :raises Exception: any exception raised by pickling
         """
-        if self._fixed or len(items) == 1:
-            return self._star, items
-        if share(items, star=self._star):
-            alone = [dumps_arguments(item, "item") for item in items]
-            is_small = all(each.__class__ is bytes for each in alone)  # and no item waits for futures
-            return (self._star, alone, self._has_state, True) if is_small else None
-        return (self._star, items, True, False) if self._has_state else (self._star, items)
+        parts: tuple[Any, ...] = self._star, items
+        if not self._fixed and len(items) > 1:
+            anew = (self._has_state, False) if self._has_state else ()
+            payload = None if self._star else dumps_numbers(items, (False, items, *anew), 2)
+            if payload is not None:
+                return payload
+            if share(items, star=self._star):
+                alone = [dumps_arguments(item, "item") for item in items]
+                if not all(each.__class__ is bytes for each in alone):  # large, or an item waits for futures
+                    return None
+                parts = self._star, alone, self._has_state, True
+            else:
+                parts += anew
+        return dumps_arguments(parts, ("", "item"))
 
     def _send_each(self, board: Board, items: list[Any], index: int) -> list[Unit]:
         return [unit for number, item in enumerate(items, index) for unit in self.send(board, [item], number)]

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from io import BytesIO
 
 from woolexec.wire import unpickling
 from woolexec.wire.atoms import SAFE
 from woolexec.wire.exceptions import add_note, dump_failure, get, here, put, types_of
 from woolexec.wire.fast_frames import encode_apart, encode_return, encode_return_in_arena
 from woolexec.wire.frames import Raise, Return, Start, encode
-from woolexec.wire.payload import APART, File, Parts, attach, pack
+from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.pickling import Pickled, dumps, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import pickle
     from collections.abc import Callable, Sequence
-    from typing import Any, NoReturn, Protocol
+    from typing import Any, Protocol
 
     from woolexec.wire.ring_buffer import RingBuffer
     from woolexec.worker.setup import Setup
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
 
         def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
             """Send encoded frames."""
-
-else:  # faster to import: see `worker/fork_server.py`
-    import _pickle as pickle
 
 
 bind: Callable[[Any], Callable[..., Any]] | None = None
@@ -222,39 +217,6 @@ GIVEN: Any = object()
 
 UNPICKLING = "unpickling the function and its arguments"
 PICKLING = "pickling the result"
-
-
-_NUMBERS = frozenset({type(None), bool, int, float})
-
-_MEMOIZED = 3
-"""What the pickler memoizes of a span of numbers: the tuple, the list of values and the dictionary of errors."""
-
-
-class _NumbersPickler(pickle.Pickler):
-    """Pickles no object that says itself how it is pickled."""
-
-    def reducer_override(self, obj: object) -> NoReturn:
-        """Refuse an object that is neither a number, a text nor a container."""
-        raise pickle.PicklingError
-
-
-def dumps_numbers(values: list[Any]) -> bytes | File | Parts | None:
-    """
-    Do the same as `dumps_results` for values that are numbers or None; return None if there is another.
-
-    The pickler memoizes all others but the empty tuple: so nobody need look at the type of each value, which takes
-    longer than to pickle it.
-    """
-    for value in (values[0], values[len(values) // 2], values[-1]):  # usually they are of one kind
-        if type(value) not in _NUMBERS:
-            return None
-    file = BytesIO()
-    pickler: Any = _NumbersPickler(file, 5)
-    try:
-        pickler.dump((values, {}))
-    except Exception:
-        return None
-    return pack(file.getvalue(), []) if len(pickler.memo.copy()) == _MEMOIZED else None
 
 
 def dumps_item(value: Any, *, goes_home: bool) -> bytes | File | Parts:

@@ -25,6 +25,7 @@ from woolexec.platform.posix import yield_processor
 from woolexec.wire.atoms import SAFE
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
+from woolexec.wire.number_lists import dumps_numbers
 from woolexec.wire.pickling import dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker.job import (
@@ -34,7 +35,6 @@ from woolexec.worker.job import (
     Job,
     Slot,
     dumps_item,
-    dumps_numbers,
     dumps_results,
     jobs_of,
     pickled_alone,
@@ -265,7 +265,7 @@ class SyncLane:
         else:
             kept: list[Any] = []  # dropping a result may end this process, so its pickle is sent first
             values, errors = self._results(job, function, items, kept, star=star, anew=anew, alone=alone)
-            payload = None if errors else dumps_numbers(values)
+            payload = None if errors else dumps_numbers(values, (values, {}), 3)
             job.succeed(
                 self._transport,
                 monotonic() - started,
@@ -307,13 +307,19 @@ class SyncLane:
         values: list[Any] = []
         errors: dict[int, bytes] = {}
         todo: Iterator[Any] = map(loads, items) if alone else iter(items)
+        safe: type | None = None  # one of `SAFE`: most values are of one class
         while True:
             try:
                 for item in todo:
                     if anew and values:
                         function = self._function(job)
                     value = function(*item) if star else function(item)
-                    values.append(value if value.__class__ in SAFE else self._pickled(job, value, kept))
+                    if value.__class__ is not safe:
+                        if value.__class__ not in SAFE:
+                            value = self._pickled(job, value, kept)
+                        elif safe is None:
+                            safe = value.__class__
+                    values.append(value)
                 break
             except BaseException as exc:
                 errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
@@ -336,7 +342,7 @@ class SyncLane:
         except BaseException as exc:
             job.fail(self._transport, monotonic() - started, exc)
             return
-        payload = dumps_numbers([value]) or dumps_item(value, goes_home=job.goes_home)
+        payload = dumps_numbers([value], ([value], {}), 3) or dumps_item(value, goes_home=job.goes_home)
         job.succeed(self._transport, monotonic() - started, payload, self._page.up)
 
 
