@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TEST_LIMIT ?= 2400
 LIMIT = timeout --foreground --kill-after=10 $(TEST_LIMIT)
 # Tests wait as much as they compute: more processes than processors, each with whole files, in the order of
-# tests/conftest.py.
+# tests/selection.py.
 JOBS ?= 4
 PYTEST = -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Which tests make test-slow passes: those of "slow and versions" depend on the version of Python or of a dependency.

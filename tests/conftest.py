@@ -9,6 +9,7 @@ below prints the stacks from outside the interpreter lock and ends the run.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copyreg
 import faulthandler
 import gc
@@ -21,15 +22,13 @@ import signal
 import sys
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TextIO
-from zlib import crc32
 
 import pytest
 
-from tests import leaks
+from tests import leaks, selection
 
 if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tests is none of their business
     os.environ["WOOLEXEC_STATE"] = tempfile.mkdtemp(prefix="woolexec-tests-")
@@ -38,104 +37,6 @@ if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tes
 GRACE = 20.0
 # What most shells give: tests pass with it, and so do the programs of users.
 DESCRIPTORS = 1024
-# Files whose tests are few and long: begun last, one of them would keep a process busy while the others have no work.
-FIRST = (
-    "tests/core/test_simulation.py",
-    "tests/sim/test_sim.py",
-    "tests/mesh/test_hosts.py",
-    "tests/mesh/test_conformance.py",
-    "tests/mesh/test_placement.py",
-    "tests/mesh/test_everywhere.py",
-    "tests/mesh/server/test_peer.py",
-    "tests/mesh/server/test_session.py",
-    "tests/faults/test_large.py",
-    "tests/test_conftest.py",
-    "tests/docs/test_examples.py",
-    "tests/futures/test_delivery.py",
-    "tests/faults/test_descriptors.py",
-    "tests/faults/test_kinds_of_main.py",
-    "tests/faults/test_scale.py",
-    "tests/faults/test_signals.py",
-    "tests/cli/test_demo.py",
-    "tests/discovery/test_ssh.py",
-    "tests/bench/test_bench.py",
-    "tests/chaos/test_chaos.py",
-    "tests/chaos/test_leftovers.py",
-    "tests/faults/test_timeouts.py",
-    "tests/faults/test_worker_death.py",
-    "tests/graphs/test_submitting.py",
-    "tests/integrations/test_joblib_backend.py",
-    "tests/launchers/test_slurm.py",
-    "tests/mesh/test_floods.py",
-    "tests/mesh/test_neighbours.py",
-    "tests/mesh/test_sshd.py",
-    "tests/test_mpi.py",
-)
-
-# What `make test` leaves out although hardly a test of it is long: together it takes a quarter of the processor time.
-# It is run with the slow tests; what stands first depends on the version of Python or of a dependency.
-VERSIONS = (
-    "tests/conformance/test_asyncio.py",
-    "tests/conformance/test_later_pythons.py",
-    "tests/conformance/test_multiprocessing.py",
-    "tests/conformance/test_pool.py",
-    "tests/conformance/test_stdlib_pool.py",
-    "tests/docs/test_examples.py",
-    "tests/faults/test_environment.py",
-    "tests/graphs/test_dask.py",
-    "tests/integrations/",
-    "tests/mesh/test_grpc_module.py",
-)
-LATER = (
-    *VERSIONS,
-    "tests/aio/test_streams_at_shutdown.py",
-    "tests/faults/test_invariants.py",
-    "tests/fuzz/test_fuzz.py",
-    "tests/mesh/client/test_scaler.py",
-    "tests/mesh/test_actor_handles.py",
-    "tests/mesh/test_actor_values.py",
-    "tests/mesh/test_actors.py",
-    "tests/mesh/test_compression.py",
-    "tests/mesh/test_graphs.py",
-    "tests/mesh/test_hosts.py",
-    "tests/mesh/test_large.py",
-    "tests/mesh/test_neighbours.py",
-    "tests/mesh/test_plain_results.py",
-    "tests/mesh/test_secrets.py",
-    "tests/mesh/test_settings.py",
-    "tests/mesh/test_ship.py",
-    "tests/mesh/test_supervision.py",
-    "tests/mesh/test_value_faults.py",
-    "tests/test_conftest.py",
-)
-
-# What depends neither on the version of Python nor on a dependency: simulations, documents, the tests' own tools.
-ONCE = (
-    "tests/bench/",
-    "tests/chaos/",
-    "tests/core/test_actors.py",
-    "tests/core/test_devices.py",
-    "tests/core/test_lane_simulation.py",
-    "tests/core/test_simulation.py",
-    "tests/docs/test_cloud_page.py",
-    "tests/docs/test_container.py",
-    "tests/docs/test_contributing_page.py",
-    "tests/docs/test_design_page.py",
-    "tests/docs/test_faults_page.py",
-    "tests/docs/test_grafana.py",
-    "tests/docs/test_manifests.py",
-    "tests/docs/test_promise_tables.py",
-    "tests/docs/test_threads.py",
-    "tests/engine/test_lineage.py",
-    "tests/sim/",
-    "tests/test_layers.py",
-    "tests/test_mutate.py",
-    "tests/test_packaging.py",
-    "tests/test_release.py",
-)
-
-# Number of combinations of a `matrix` test that are tried without the slow tests.
-FEW = 3
 
 AT_EXIT = 120.0
 """Seconds that a test process has to end after its last test."""
@@ -201,39 +102,18 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    _thin_out(items)
+    selection.thin_out(items)
     for item in items:
         if "linux" in item.keywords and sys.platform != "linux":
             item.add_marker(pytest.mark.skip(reason="needs Linux"))
     if hasattr(config, "workerinput"):  # a process of pytest-xdist, which gives out the files in this order
-        sizes = Counter(item.path for item in items)
-        items.sort(key=lambda item: (not item.nodeid.startswith(FIRST), -sizes[item.path]))
+        selection.sort(items)
     if config.getoption("--slow") or "slow" in config.getoption("markexpr"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
     items[:] = [item for item in items if not item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)
     config.stash[_left_out] = len(slow)
-
-
-def _thin_out(items: list[pytest.Item]) -> None:
-    """Mark as slow what is run later, and all but a few combinations of parameters of each `matrix` test."""
-    tests: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        if item.nodeid.startswith(LATER):
-            item.add_marker(pytest.mark.slow)
-        if item.nodeid.startswith(VERSIONS):
-            item.add_marker(pytest.mark.versions)
-        if item.nodeid.startswith(ONCE):
-            item.add_marker(pytest.mark.once)
-        if item.get_closest_marker("matrix"):
-            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for name, combinations in tests.items():
-        number, first = len(combinations), crc32(name.encode())
-        chosen = {(first + number * each // FEW) % number for each in range(FEW)}
-        for index, item in enumerate(combinations):
-            if index not in chosen:
-                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -291,7 +171,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         item.stash[_failed] = True
+        if report.when == "call" and isinstance(item, pytest.Function):
+            _end_what_is_held(item)
     return report
+
+
+def _end_what_is_held(item: pytest.Function) -> None:
+    """End the tasks of the pools that fixtures made for this test: they would wait for ever."""
+    from woolexec import PeerPoolExecutor
+
+    for name, made in item.funcargs.items():
+        definitions = item._fixtureinfo.name2fixturedefs.get(name, ())  # none of `request`
+        if definitions and definitions[-1].scope == "function":
+            for pool in made if isinstance(made, tuple) else (made,):
+                if isinstance(pool, PeerPoolExecutor):
+                    with contextlib.suppress(Exception):  # it is the test's own failure that counts
+                        pool.shutdown(cancel_futures=True, timeout=0)
 
 
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:

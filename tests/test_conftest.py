@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FIRST, LATER, ONCE
+from tests.selection import FIRST, LATER, ONCE
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,6 +81,23 @@ def test_a_test_that_leaves_a_thread_fails(tmp_path):
     ran = run_pytest(tmp_path, leaky)
     assert ran.returncode == 1
     assert "the test left behind:\n  thread 'Thread-1'" in ran.stdout.replace("E   ", "")
+
+
+@pytest.mark.parametrize("fixtures", ["tests.faults.conftest import pool", "tests.mesh.conftest import peer, pool"])
+def test_pool_of_a_failed_test_does_not_wait_for_tasks_that_the_test_holds(tmp_path, fixtures):
+    ran = run_pytest(
+        tmp_path,
+        f"""import time
+from {fixtures}
+def test_fails(pool):
+    for _ in range(5):
+        pool.submit(time.sleep, 1000)
+    assert False, "as it should"
+""",
+        "--timeout=30",
+    )
+    assert "1 failed" in ran.stdout, ran.stderr
+    assert "as it should" in ran.stdout
 
 
 def test_a_leak_with_a_reason_passes_and_one_without_does_not(tmp_path):
