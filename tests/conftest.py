@@ -66,6 +66,17 @@ def pytest_configure(config: pytest.Config) -> None:
     multiprocessing.util.Finalize(None, shutil.rmtree, (tempfile.tempdir, True), exitpriority=-200)
     # A copy: pytest swaps descriptor 2 while a test runs.
     config.stash[_stderr] = os.fdopen(os.dup(2), "w")
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist
+        from tests.whole_files import let_children_go
+
+        let_children_go(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.whole_files import WholeFiles
+
+    return WholeFiles(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def _forget_tblib() -> None:
@@ -76,13 +87,9 @@ def _forget_tblib() -> None:
                 del copyreg.dispatch_table[cls]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
         session.config.workeroutput["left_out"] = session.config.stash.get(_left_out, 0)
-    # A test that took its process with it has been run again by pytest-xdist, and is no last failure if it passed then.
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("lf", default=False):
-        session.exitstatus = pytest.ExitCode.OK
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
