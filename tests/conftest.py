@@ -59,9 +59,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As in what a shell starts in the background.  Children inherit it, and tests send them this signal.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A temporary directory of our own: what two runs at once leave in a common one is each other's.
+    # A temporary directory of our own: what two runs at once leave in a common one is each other's.  With a short
+    # name: a run within a run makes another one in it, and the path of a Unix socket has room for 107 characters.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-of-woolexec-")
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-")
     # After the directory that multiprocessing keeps in it until its own exit.
     multiprocessing.util.Finalize(None, shutil.rmtree, (tempfile.tempdir, True), exitpriority=-200)
     # A copy: pytest swaps descriptor 2 while a test runs.
