@@ -69,6 +69,26 @@ LIMITED = """
 """
 
 
+def test_limit_on_the_size_of_files_is_none_on_payloads(run):
+    script = """
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # less than two ring buffers
+    from woolexec import PeerPoolExecutor
+    from woolexec.cli.local_peers import local_peers
+    def work(pool):
+        for size in 1_000, 100_000, 5_000_000:
+            shared = pool.put(bytes(size))
+            print(*{len(pool.submit(bytes, size).result(20)), pool.submit(len, bytearray(size)).result(20),
+                    pool.submit(len, shared).result(20), *map(len, pool.map(bytearray, [size] * 3))})
+    with PeerPoolExecutor(1) as pool:
+        work(pool)
+    with local_peers(1, 1) as (addresses, credentials):
+        with PeerPoolExecutor(0, peers=addresses, credentials=credentials) as pool:
+            work(pool)
+    """
+    assert output(run(script)) == ["1000", "100000", "5000000"] * 2
+
+
 def test_start_without_descriptors_gives_a_clear_error_and_works_once_there_are_some(run):
     script = """
     with PeerPoolExecutor(1) as pool:

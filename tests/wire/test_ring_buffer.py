@@ -37,6 +37,12 @@ def test_random_payloads_come_out_in_order_as_they_went_in(ends):
     assert refused > 50, "it was never full"
 
 
+def test_nothing_can_be_put_in_where_there_is_no_memory():
+    ring_buffer = RingBuffer(memoryview(b""), memoryview(bytearray(16)).cast("Q"), 1)
+
+    assert not ring_buffer.put([b"body"], 4)
+
+
 def test_full_arena_refuses_and_takes_again_when_it_was_read(ends):
     writer, reader = ends
     half = os.urandom(SIZE // 2)

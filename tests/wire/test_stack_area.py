@@ -4,7 +4,7 @@ import pytest
 
 from woolexec.platform.ipc import shared_file
 from woolexec.wire.frames import Inspected
-from woolexec.wire.shared_page import DUMPS, SIZE, STACKS, SharedPage
+from woolexec.wire.shared_page import DUMPS, LEAST, SIZE, STACKS, SharedPage
 from woolexec.wire.stack_area import A_LOOP
 
 
@@ -83,7 +83,7 @@ def test_dumps_are_read_from_where_they_begin_and_cleared_by_an_answer(file, are
 
     assert engine.dumped(DUMPS) == b"one\ntwo\n"
     assert engine.dumped(DUMPS + 4) == b"two\n"
-    assert engine.room == SIZE - DUMPS - 8
+    assert engine.room == LEAST - DUMPS - 8
     worker.answer(engine.ask(), Inspected())
     assert engine.dumped(DUMPS) == b""
 

@@ -19,7 +19,7 @@ from woolexec.engine.lane import COROUTINES, WorkerLane
 from woolexec.engine.permit import Permit
 from woolexec.engine.transport import Sent, Transport
 from woolexec.errors import ProtocolError
-from woolexec.platform.ipc import shared_file, socketpair
+from woolexec.platform.ipc import socketpair
 from woolexec.platform.posix import oom_kills
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.fast_frames import encode_apart, encode_start_in_arena, split_start
@@ -27,8 +27,7 @@ from woolexec.wire.frames import Initialize, Start, Stop, encode
 from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.pickling import dumps
 from woolexec.wire.protobuf import Message
-from woolexec.wire.shared_page import SIZE as PAGE_SIZE
-from woolexec.wire.shared_page import SharedPage
+from woolexec.wire.shared_page import SharedPage, page_file
 from woolexec.wire.socket_stream import Reader, enlarge, pieces, sized, write
 from woolexec.worker.import_path import follow_path
 
@@ -124,7 +123,7 @@ class Worker(Transport, Place):
         :raises OSError: if no descriptor or no memory is left
         """
         with contextlib.ExitStack() as made:
-            page_fd = shared_file(PAGE_SIZE)
+            page_fd = page_file()
             made.callback(os.close, page_fd)
             ours, theirs = _pair(made)
             our_descriptors, their_descriptors = _pair(made)

@@ -31,7 +31,7 @@ class RingBuffer:
     """
     One end of a ring buffer.
 
-    :param view: the shared memory, `SIZE` bytes
+    :param view: the shared memory, `SIZE` bytes; or none, and then nothing can be put in
     :param words: shared 64-bit words; the one at index `word` is written only by the reader
     """
 
@@ -41,7 +41,7 @@ class RingBuffer:
         self._view = view
         self._words = words
         self._word = word
-        self._head = 0
+        self._head = 0 if len(view) else 2 * SIZE  # full for ever, because nothing is read
         self._fence = threading.Lock()  # an atomic operation: orders the reads before the write of the word
 
     def put(self, parts: Sequence[Any], size: int) -> int:

@@ -1,9 +1,9 @@
 """
 The shared page: the state that engine and worker share without messages.
 
-It is one page of memory that both map, and it outlives the worker.  It is followed by the two ring buffers, then by the
-report that `faulthandler` writes if the worker crashes, and by the stacks of what runs, if the worker is asked for them
-(`woolexec.wire.stack_area`, which has words of the page as well).
+It is one page of memory that both map, and it outlives the worker.  It is followed by the report that `faulthandler`
+writes if the worker crashes, by the stacks of what runs, if the worker is asked for them (`woolexec.wire.stack_area`,
+which has words of the page as well), and by the two ring buffers, unless this process may not make a file of that size.
 
 ====  =========  ==================================================================
 word  written by  holds
@@ -28,10 +28,11 @@ read-modify-write, which is a full barrier on x86 and on ARM with LSE.
 
 from __future__ import annotations
 
+import errno
 import threading
 from time import monotonic
 
-from woolexec.platform.ipc import map_shared
+from woolexec.platform.ipc import map_shared, shared_file
 from woolexec.wire import ring_buffer
 
 TYPE_CHECKING = False
@@ -39,19 +40,38 @@ if TYPE_CHECKING:
     from woolexec.wire.stack_area import StackArea
 
 _PAGE = 4096
-CRASH = _PAGE + 2 * ring_buffer.SIZE
-"""Offset of the crash report in the shared file: after the page and a ring buffer for each direction."""
+CRASH = _PAGE
+"""Offset of the crash report in the shared file: after the page."""
 
 STACKS = CRASH + _PAGE
 """Offset of the stacks."""
 
-SIZE = STACKS + (1 << 17)
-"""Size of the shared file in bytes; the system gives memory for what is written."""
+LEAST = STACKS + (1 << 17)
+"""Size of a shared file without ring buffers, in bytes."""
 
-DUMPS = (STACKS + SIZE) // 2
+DUMPS = (STACKS + LEAST) // 2
 """Offset of the stacks that `faulthandler` writes."""
 
+SIZE = LEAST + 2 * ring_buffer.SIZE
+"""Size of the shared file in bytes; the system gives memory for what is written."""
+
 MAIN, DOWN, UP, LOOP, OPEN, PID, ASKED, ANSWERED, READY, RUNS, RUNS_LOOP = 0, 3, 4, 5, 8, 9, 10, 11, 13, 14, 15
+
+
+def page_file() -> int:
+    """
+    Open a file for a page, and for what follows it; return its descriptor.
+
+    It has no ring buffers if a limit (``ulimit -f``) forbids it to be so large: payloads then travel in their frames.
+
+    :raises OSError: if that is not possible
+    """
+    try:
+        return shared_file(SIZE)
+    except OSError as exc:
+        if exc.errno != errno.EFBIG:
+            raise
+    return shared_file(LEAST)
 
 
 class Marks:
@@ -117,13 +137,14 @@ class SharedPage(Marks):
     __slots__ = ("_map", "down", "loop", "up")
 
     def __init__(self, fd: int) -> None:
-        self._map = map_shared(fd, SIZE)
+        self._map = map_shared(fd, 0)
         view = memoryview(self._map)
         words, times = view[:_PAGE].cast("Q"), view[:_PAGE].cast("d")
         super().__init__(words, times, MAIN, RUNS)
         self.loop = Marks(words, times, LOOP, RUNS_LOOP)
-        self.down = ring_buffer.RingBuffer(view[_PAGE : _PAGE + ring_buffer.SIZE], words, DOWN)
-        self.up = ring_buffer.RingBuffer(view[_PAGE + ring_buffer.SIZE : CRASH], words, UP)
+        middle = LEAST + ring_buffer.SIZE
+        self.down = ring_buffer.RingBuffer(view[LEAST:middle], words, DOWN)
+        self.up = ring_buffer.RingBuffer(view[middle:], words, UP)
 
     def initialized(self) -> None:
         """Record that the initializer has finished."""
@@ -167,7 +188,7 @@ class SharedPage(Marks):
         """The part for stacks; its module is loaded when it is first used."""
         from woolexec.wire.stack_area import StackArea
 
-        return StackArea(self._words, self._map, STACKS)
+        return StackArea(self._words, self._map, STACKS, LEAST)
 
     @property
     def is_open(self) -> bool:

@@ -41,11 +41,12 @@ class StackArea:
     :param words: the page
     :param file: the whole file
     :param start: where the area begins in it
+    :param end: where it ends
     """
 
-    def __init__(self, words: memoryview[int], file: mmap.mmap, start: int) -> None:
+    def __init__(self, words: memoryview[int], file: mmap.mmap, start: int, end: int) -> None:
         self._words, self._map = words, file
-        self._end = len(file)
+        self._end = end
         self._report, self.dump_start = start, (start + self._end) // 2
         self.limit = self.dump_start - start - _LENGTH.size
         """Maximum size of an encoded report, in bytes."""

@@ -1,4 +1,5 @@
 import os
+import resource
 
 import pytest
 
@@ -54,6 +55,27 @@ def test_large_payload_within_its_frame_is_taken_without_a_file_if_descriptors_a
     monkeypatch.setattr(arriving_module, "_begun", bytearray)
     arriving, taken = Arriving(), []
     frame, body = within(1 << 20, 1 << 20)
+    assert list(arriving.in_steps(lambda each: taken.append(arriving.take(each)))(frame)) == []
+    assert b"".join(taken[0].load()) == body
+
+
+@pytest.fixture
+def small_files():
+    """Let no file of this process become larger than half as much again as a part."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PART * 3 // 2, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_payload_that_no_file_may_hold_is_kept_in_memory(small_files):
+    arriving, taken = Arriving(), []
+    body = os.urandom(3 * PART)
+    for start in range(0, len(body), PART):
+        arriving.add(Part(call=1, data=body[start : start + PART]))
+    assert bytes(arriving.take(Return(call=1, extent=(len(body),))).load()[0]) == body
+
+    frame, body = within(1 << 20)
     assert list(arriving.in_steps(lambda each: taken.append(arriving.take(each)))(frame)) == []
     assert b"".join(taken[0].load()) == body
 

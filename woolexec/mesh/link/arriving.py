@@ -100,8 +100,11 @@ class Arriving:
             file += data
             return
         view = memoryview(data)
-        while view:
-            view = view[os.write(file.fd, view) :]
+        try:
+            while view:
+                view = view[os.write(file.fd, view) :]
+        except OSError:  # this process may not make it so large (``ulimit -f``)
+            self._files[frame.call] = _read_back(file.fd) + view
 
     def _check(self) -> None:
         if self.size > self._limit or len(self._files) > _PAYLOADS:
@@ -127,10 +130,9 @@ class Arriving:
     def _stored_first(self, frame: Any, handle: Callable[[Any], Iterator[None] | None]) -> Iterator[None]:
         view, extent = memoryview(frame.payload), frame.extent
         check_parts(extent, len(view))
-        file = _begun() if sum(extent) == len(view) else bytearray()  # else `take` says what is wrong
+        starts, end = offsets_of(extent)
+        file = _begun(end) if sum(extent) == len(view) else bytearray()  # else `take` says what is wrong
         if isinstance(file, File):
-            starts, end = offsets_of(extent)
-            os.ftruncate(file.fd, end)
             pos = 0
             for start, size in zip(starts, extent, strict=True):
                 stop, shift = pos + size, start - pos
@@ -187,13 +189,19 @@ class Arriving:
         return parts
 
 
-def _begun() -> File | bytearray:
-    """Return a file or buffer for the parts of a payload."""
+def _begun(size: int = 0) -> File | bytearray:
+    """Return a file of this size, or a buffer, for the parts of a payload."""
     try:
-        file = File(shared_file(0), ())
+        file = File(shared_file(size), ())
     except OSError:
         return bytearray()
     return bytearray() if is_scarce(file.fd) else file
+
+
+def _read_back(fd: int) -> bytearray:
+    with open(fd, "rb", closefd=False) as file:
+        file.seek(0)
+        return bytearray(file.read())
 
 
 def _laid_out(data: bytearray, extent: Sequence[int]) -> Parts:
