@@ -196,15 +196,21 @@ class Locale:
 
 
 @pytest.mark.parametrize(
-    ("current", "found"),
+    ("current", "is_fresh"),
     [
-        (("en_US.UTF-8", "C", "C"), None),
-        (("C.UTF-8", "de_DE", "C"), {"LC_CTYPE": "C.UTF-8", "LC_TIME": "de_DE"}),
+        (("en_US.UTF-8", "C", "C"), True),
+        (("en_US.UTF-8", "de_DE", "C"), False),
+        (("fr_FR.ISO8859-1", "C", "C"), False),
     ],
 )
-def test_locale_is_collected_if_the_program_has_set_one(modules, current, found):
+@pytest.mark.parametrize("of_environment", ["LC_ALL", "LC_CTYPE", "LANG"])
+def test_locale_is_collected_if_the_program_has_set_one(modules, monkeypatch, current, is_fresh, of_environment):
     modules["locale"] = Locale(*current)
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(of_environment, "en_US.UTF-8")
 
+    found = None if is_fresh else dict(zip(("LC_CTYPE", "LC_TIME", "LC_NUMERIC"), current, strict=True))
     assert settings().get("locale") == found
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from woolexec.core.devices import Bound
 
-CATEGORIES = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
-"""The locale categories that are ``C`` in a fresh interpreter."""
+CATEGORIES = ("LC_CTYPE", "LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
+"""The locale categories: in a fresh interpreter all but the first are ``C``."""
 
 _RECURSION, _FIELD_LIMIT = 1000, 131072
 """The recursion limit and the value of `csv.field_size_limit` in a fresh interpreter."""
@@ -149,8 +149,11 @@ def _locale() -> dict[str, str] | None:
     locale = imported("locale")
     if locale is None:
         return None
-    names = [name for name in CATEGORIES if hasattr(locale, name) and locale.setlocale(getattr(locale, name)) != "C"]
-    return {name: locale.setlocale(getattr(locale, name)) for name in ("LC_CTYPE", *names)} if names else None
+    found = {name: locale.setlocale(getattr(locale, name)) for name in CATEGORIES if hasattr(locale, name)}
+    fresh = dict.fromkeys(found, "C")
+    for name in ("LANG", "LC_CTYPE", "LC_ALL"):  # the last one that is set counts
+        fresh["LC_CTYPE"] = os.environ.get(name) or fresh["LC_CTYPE"]
+    return None if found == fresh else found
 
 
 def _reducers() -> list[tuple[str, str, bytes]] | None:
