@@ -48,6 +48,10 @@ def test_data_is_not_held():
     assert what_is_held(bare, bytes(1 << 20), np.zeros(1 << 17), [np.zeros(1 << 17)]) is None
 
 
+def test_nothing_is_held_for_numbers_whatever_their_pickle_contains():
+    assert held(bare, Function(b"small", "fn"), (), dumps_call((147,), {})) is None
+
+
 def test_small_arguments_that_are_more_than_data_are_held():
     plain = Plain()
 

@@ -45,7 +45,7 @@ def held(fn: Any, function: Any, values: Any, payload: Any) -> list[Any] | None:
     kept: list[Any] = []
     if payload.__class__ is not bytes:  # large, or with futures: what is held must be worth it
         kept.extend(_with_finalizers(values))
-    elif _GLOBAL in payload:
+    elif values and _GLOBAL in payload:
         kept.append(values)
     if not _is_bare(fn):
         if function.payload.__class__ is bytes:

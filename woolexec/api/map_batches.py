@@ -175,7 +175,8 @@ class ChunkSender:
         self._check()
         board.shown_in = self.shown_in
         try:
-            payload = self._payload(items)
+            numbers = self._numbers(items)
+            payload = self._payload(items) if numbers is None else numbers
         except BaseException as exc:  # pickling runs user code
             if len(items) == 1:
                 unit = Unit(board, 1, index)
@@ -186,7 +187,7 @@ class ChunkSender:
             return self._send_each(board, items, index)
         self.size = len(payload)
         unit = Unit(board, len(items), index)
-        unit.held = held(self._fn, self._function, items, payload)
+        unit.held = held(self._fn, self._function, items if numbers is None else (), payload)
         if unit.held is not None:
             board.drop = self._engine.drop
         unit.chunk = Chunk(
@@ -206,6 +207,12 @@ class ChunkSender:
         self._engine.submit_chunk(unit.chunk)
         return [unit]
 
+    def _numbers(self, items: list[Any]) -> Any:
+        """Pickle the same as `_payload`; return None unless the items are numbers, which nothing need be held for."""
+        if self._star:
+            return None
+        return dumps_numbers(items, (False, items, *((True, False) if self._has_state and not self._fixed else ())), 2)
+
     def _payload(self, items: list[Any]) -> Any:
         """
         Pickle `star` and the items; return None if each item is so large that it is sent by itself.
@@ -217,17 +224,13 @@ class ChunkSender:
         """
         parts: tuple[Any, ...] = self._star, items
         if not self._fixed and len(items) > 1:
-            anew = (self._has_state, False) if self._has_state else ()
-            payload = None if self._star else dumps_numbers(items, (False, items, *anew), 2)
-            if payload is not None:
-                return payload
             if share(items, star=self._star):
                 alone = [dumps_arguments(item, "item") for item in items]
                 if not all(each.__class__ is bytes for each in alone):  # large, or an item waits for futures
                     return None
                 parts = self._star, alone, self._has_state, True
-            else:
-                parts += anew
+            elif self._has_state:
+                parts += True, False
         return dumps_arguments(parts, ("", "item"))
 
     def _send_each(self, board: Board, items: list[Any], index: int) -> list[Unit]:
