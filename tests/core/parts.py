@@ -32,6 +32,7 @@ class Worker(Place):
         self.lane_place = Lane(self, 100)
         self.lane_place.page = Page()
         self.has_permit = self.stopping = self.is_dead = False
+        self.born = 0.0
 
     def __repr__(self):
         return f"worker {self.id}"
@@ -75,6 +76,7 @@ class Actions:
         self.started += 1
         worker = Worker(self.started)
         worker.actor, worker.devices = actor, devices
+        worker.born = self.scheduler.balancing._clock()
         (self.scheduler if actor is None else self.scheduler.actors).joined(worker)
         return worker
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.core.parts import Actions, clock, make_call
 from woolexec.core.call import ASYNCIO, MAIN
-from woolexec.core.devices import Devices, amount_of, without_devices
+from woolexec.core.devices import SETTLED, Devices, amount_of, without_devices
 from woolexec.core.scheduler import Scheduler
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
@@ -36,9 +36,13 @@ class Scene:
         return list(self.scheduler.workers.values())
 
     def feed(self):
-        """Feed until nothing changes; workers that were dismissed end at once."""
+        """Feed until nothing changes; workers begin their first calls, and end at once if they are to leave."""
         for _ in range(20):
             self.scheduler.feed()
+            for worker in self.workers:
+                worker.page.started = next(iter(worker.outstanding), 0)
+                if worker.is_used_up and not worker.is_busy:
+                    worker.stopping = True
             leaving = [worker for worker in self.workers if worker.stopping]
             for worker in leaving:
                 assert not worker.is_busy
@@ -151,16 +155,100 @@ def test_idle_workers_make_way_for_another_kind_of_call():
             scene.finish(call)
 
 
-def test_busy_worker_does_not_make_way():
+@pytest.mark.parametrize(("there", "wanted"), [({}, {"gpu": 1}), ({"gpu": 1}, {}), ({"gpu": 0.5}, {"gpu": 1})])
+def test_busy_worker_makes_way_after_its_call_and_not_after_all_that_wait(there, wanted):
     scene = Scene(1, {"gpu": 1}, 1)
-    plain = scene.submit()
+    first, *others = (scene.submit(**there) for _ in range(3))
     scene.feed()
-    waiting = scene.submit(gpu=1)
+    scene.time.now = SETTLED
+    waiting = scene.submit(**wanted)
     scene.feed()
     assert waiting.place is None
-    scene.finish(plain)
+    scene.finish(first)
     scene.feed()
-    assert waiting.place.devices.names == ("d0",)
+    assert waiting.place is not first.place
+    assert waiting.place.devices is None or waiting.place.devices.amount == wanted["gpu"]
+    assert [call.place for call in others] == [None, None]  # though they have waited for longer
+
+
+def test_calls_that_a_worker_has_not_started_wait_elsewhere_when_it_makes_way():
+    scene = Scene(1, {"gpu": 1}, 1)
+    calls = [scene.submit() for _ in range(3)]
+    for call in calls:
+        call.function.seconds = 1e-5
+    scene.feed()
+    worker = calls[0].place
+    assert [call.place for call in calls] == [worker] * 3
+    scene.time.now = SETTLED
+    scene.submit(gpu=1)
+    scene.feed()
+    assert worker.recalling
+    scene.scheduler.main.recalled(worker, [call.number for call in calls[1:]])
+    assert [call.place for call in calls] == [worker, None, None]
+    scene.feed()
+    assert calls[1].place is None
+
+
+def test_worker_that_has_just_been_started_makes_way_when_it_has_served_for_a_while():
+    scene = Scene(1, {"gpu": 1}, 1)
+    scene.time.now = 5.0
+    plain = [scene.submit() for _ in range(3)]
+    scene.feed()
+    on_device = scene.submit(gpu=1)
+    scene.feed()
+    scene.finish(plain[0])
+    scene.feed()
+    assert plain[1].place is not None
+    assert on_device.place is None
+    seconds, look = next(timer for timer in scene.actions.timers if timer[0] == SETTLED)
+    scene.time.now += seconds
+    look()
+    scene.feed()
+    scene.finish(plain[1])
+    scene.feed()
+    assert on_device.place is not None
+
+
+def test_one_worker_makes_way_for_one_kind_of_call_and_the_others_go_on():
+    scene = Scene(3, {"gpu": 2}, 2)
+    plain = [scene.submit() for _ in range(20)]
+    scene.feed()
+    scene.time.now = SETTLED
+    on_device = [scene.submit(gpu=1) for _ in range(4)]
+    for _ in range(8):
+        scene.feed()
+        running = [call for call in plain + on_device if call.place is not None]
+        assert sum(worker.is_used_up for worker in scene.workers) <= 1
+        assert sum(worker.devices is not None for worker in scene.workers) <= 1
+        for call in running:
+            scene.finish(call)
+    assert all(call.attempts for call in on_device)
+
+
+def test_place_that_was_made_for_a_call_goes_to_others_if_it_is_cancelled():
+    scene = Scene(1, {"gpu": 1}, 1)
+    first, second = scene.submit(), scene.submit()
+    scene.feed()
+    scene.time.now = SETTLED
+    on_device = scene.submit(gpu=1)
+    scene.feed()
+    assert scene.workers[0].is_used_up
+    scene.scheduler.main.queue.claim(on_device)
+    scene.finish(first)
+    scene.feed()
+    assert second.place is not None
+
+
+def test_worker_whose_call_waits_for_its_own_tasks_or_that_runs_coroutines_does_not_make_way():
+    scene = Scene(2, {"gpu": 1}, 1)
+    waiting, coroutine = scene.submit(), scene.submit(ASYNCIO)
+    scene.feed()
+    waiting.place.waiting.append(waiting.number)
+    scene.time.now = SETTLED
+    scene.submit(gpu=1)
+    scene.feed()
+    assert coroutine.place is not None
+    assert not any(worker.is_used_up for worker in scene.workers)
 
 
 def test_coroutines_have_devices_of_their_own_too():
@@ -176,6 +264,23 @@ def test_coroutines_have_devices_of_their_own_too():
     assert calls[2].place.target.devices.names == ("d0",)
 
 
+@pytest.mark.parametrize("parent", [{}, {"gpu": 1}])
+def test_task_of_a_task_that_waits_for_it_has_a_worker_with_a_device_whatever_the_limit(parent):
+    scene = Scene(1, {"gpu": 2}, 2)
+    parent = scene.submit(**parent)
+    scene.feed()
+    scene.scheduler.waits(parent.place, parent.number, 1)
+    child = make_call(options=TaskOptions(require={"gpu": 1}), parent=parent.number)
+    scene.scheduler.add(child)
+    scene.feed()
+    assert child.place is None  # the worker has not answered yet: it may have started another call
+    scene.scheduler.main.recalled(parent.place, [])
+    scene.feed()
+    scene.feed()
+    assert child.place is not None
+    assert child.place is not parent.place
+
+
 @pytest.mark.matrix
 @pytest.mark.parametrize("seed", range(60))
 def test_no_history_gives_a_device_twice_or_leaves_a_call_behind(seed):
@@ -187,6 +292,7 @@ def test_no_history_gives_a_device_twice_or_leaves_a_call_behind(seed):
     total = 120
     submitted = 0
     for _ in range(5000):
+        scene.time.now += chance.choice([0.0, SETTLED / 2])
         if submitted < total and chance.random() < 0.4:
             require = chance.choice(kinds)
             waiting.append((scene.submit(chance.choice([MAIN, MAIN, ASYNCIO]), **require), require))

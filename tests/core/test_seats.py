@@ -118,6 +118,7 @@ class Client:
 
     def start_worker(self, actor=None):
         worker = Worker(self.world.number(), self)
+        worker.born = self.world.now
         self.scheduler.joined(worker)
         return worker
 
@@ -219,7 +220,7 @@ class World:
                         worker.queue[0][1] and worker.running and not worker.queue[0][0].is_lane
                     ):
                         self.read(worker)
-                    if worker.stopping and not worker.is_busy:
+                    if (worker.stopping or worker.is_used_up) and not worker.is_busy:
                         self.end(worker)
             if all(not worker.queue or worker.running for client in self.clients for worker in client.workers):
                 break

@@ -1,6 +1,7 @@
 """Resources of the workers on this machine, with real workers."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -71,6 +72,16 @@ def test_plain_calls_and_those_with_devices_make_way_for_each_other():
             assert pool.submit(resources.devices).result(SOON)[0] is None
 
 
+def test_call_with_a_device_does_not_wait_for_all_plain_calls_that_are_queued():
+    with PeerPoolExecutor(1, resources={"gpu": 1}) as pool:
+        plain = [pool.submit(time.sleep, 0.01) for _ in range(3000)]
+        on_gpu = pool.with_options(require={"gpu": 1}).submit(resources.devices)
+        assert on_gpu.result(SOON)[0] == "0"
+        assert not plain[-1].done()
+        for future in plain:
+            future.cancel()
+
+
 def test_device_of_a_worker_that_dies_is_used_again():
     with PeerPoolExecutor(1, resources={"gpu": 1}) as pool:
         on_gpu = pool.with_options(require={"gpu": 1})
@@ -97,8 +108,9 @@ def test_actor_gets_the_device_of_a_worker_that_has_nothing_to_do():
             assert actor.submit(resources.Seer.devices).result(SOON) == "0"
 
 
-def test_tasks_of_tasks_require_resources_too():
-    with PeerPoolExecutor(2, resources={"gpu": 1}) as pool:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_of_tasks_require_resources_too(workers):
+    with PeerPoolExecutor(workers, resources={"gpu": 1}) as pool:
         assert pool.submit(resources.ask_for_device).result(SOON) == "0"
 
 

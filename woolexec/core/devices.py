@@ -10,7 +10,10 @@ at a time, and no others.  What is less than one device is a part of one, which 
     ------------------     ---------------     -------------------------     ----------------
     Devices.has     --->   Devices.bind  --->  Bound.has, take, give  --->   Devices.release
 
-A worker that has nothing to do makes way for calls that need its devices, or its place, in another way: `make_way`.
+A worker makes way for calls that need its devices, or its place, in another way: at once if it has nothing to do, else
+after the call that it runs, if it has served calls of its kind for a while: `make_way`.  Its place is for those calls
+then, because others that wait could have been there before them: `next_for`.  For tasks of a task that waits for them
+there is one worker more.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 from math import ceil
 
 from woolexec.core.offer import Offer
+from woolexec.core.ready_queue import requirement_of
 from woolexec.resources import Requirement
 
 TYPE_CHECKING = False
@@ -26,12 +30,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.actions import Actions
+    from woolexec.core.call import Call, Chunk
     from woolexec.core.ready_queue import ReadyQueue
     from woolexec.core.workforce import Workforce
 
 
 GPU = "gpu"
 """The resource whose amount is a number of devices."""
+
+SETTLED = 1.0
+"""Seconds for which a worker lives at least, if it is busy, before it makes way: starting another one takes time."""
 
 _GRAIN = 1e-9
 
@@ -45,13 +53,15 @@ class Devices(Offer):
     :param tags: strings of the form ``key=value``
     """
 
-    __slots__ = ("_left", "without")
+    __slots__ = ("_left", "_looks_at", "_promise", "without")
 
     is_divided = True
 
     def __init__(self, resources: Mapping[str, float], names: Sequence[str], tags: Iterable[str] = ()) -> None:
         super().__init__(tags, resources)
         self._left = dict.fromkeys(names, 1.0)  # of each device, what no worker has
+        self._promise: Promise | None = None
+        self._looks_at = 0.0  # when a timer makes the scheduler look again
         self.without = Bound(self, (), 0.0)
         """The offer of workers that have no devices."""
 
@@ -96,6 +106,8 @@ class Devices(Offer):
     def start(self, actions: Actions, requirement: Requirement | None, actor: Any = None) -> Any:
         """Start a worker that has what such a call requires; None if that is impossible now."""
         amount = amount_of(requirement)
+        if self._promise is not None and self._promise.is_for(requirement, is_actor=actor is not None):
+            self._promise = None
         if not amount:
             return super().start(actions, requirement, actor)
         bound = self.bind(amount)
@@ -117,36 +129,108 @@ class Devices(Offer):
         if worker.devices is not None:
             self.release(worker.devices)
 
-    def make_way(self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Actions) -> None:
+    def next_for(self, queue: ReadyQueue) -> Call | Chunk | None:
+        """Return the entry of a queue for which a worker should be started next."""
+        promise = self._promise
+        if promise is None:
+            return queue.head(self)
+        return queue.head(promise, () if promise.is_for(None, is_actor=False) else (None,))
+
+    def make_way(
+        self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Actions, now: float
+    ) -> Sequence[Any]:
         """
         Let workers leave that have nothing to do, for calls that none of them can run.
 
         Plain calls wait for the workers without devices, if there are any.
+
+        :return: workers that are to leave after the calls that they have begun, because none has nothing to do
         """
         workers = list(workforce.workers.values())
-        if any(worker.stopping for worker in workers):
-            return
-        idle = [worker for worker in workers if not worker.is_busy]
         main, lanes, *lives = queues
         own = {each for queue in lives for each in queue.waiting()}  # an actor gets a worker of its own
-        for requirement in {each for queue in (main, lanes) for each in queue.waiting()} | own:
+        waiting = {each for queue in (main, lanes) for each in queue.waiting()}
+        leaving = [worker for worker in workers if worker.stopping]
+        retiring = [worker for worker in workers if worker.is_used_up]
+        self._keep_promise(waiting, own, is_leaving=bool(leaving or retiring))
+        if leaving:
+            return ()
+        idle = [worker for worker in workers if not worker.is_busy]
+        busy = [] if retiring else [worker for worker in workers if _may_retire(worker)]
+        for requirement in waiting | own:
             if not self.has_rest(requirement):
                 continue
             if requirement not in own and any(worker.has(requirement) for worker in idle):
                 continue
-            if self.has(requirement):
-                is_in_line = not amount_of(requirement) and any(each.offer.meets(requirement) for each in workers)
-                leaving = [] if workforce.may_grow or is_in_line else idle[:1]
-            elif requirement not in own and any(worker.offer.meets(requirement) for worker in workers):
-                continue
-            else:  # its devices are with workers of another kind
-                leaving = self._enough(requirement, [worker for worker in idle if worker.devices is not None])
-            for worker in leaving:
+            if requirement not in own and (parent := self._parent(requirement, workforce, main)) is not None:
+                workforce.kept[parent] = parent.waiting[-1]  # which makes room for one more worker
+                self._promise = Promise(self, requirement, is_own=False)
+                actions.after(0.0, _nothing)
+                return ()
+            chosen, others = self._in_the_way(requirement, workforce, idle, busy, is_own=requirement in own)
+            for worker in chosen:
                 actions.revoke_permit(worker)
                 if not worker.is_busy:
                     actions.dismiss(worker)
-            if leaving:
-                return
+            if others and not self._are_settled(others, actions, now):
+                others = []
+            if chosen or others:
+                self._promise = Promise(self, requirement, is_own=requirement in own)
+                return others
+        return ()
+
+    def _parent(self, requirement: Requirement | None, workforce: Workforce, queue: ReadyQueue) -> Any:
+        """Return a worker whose call waits for such a call, which nobody else can run before that has ended."""
+        workers = list(workforce.workers.values())
+        if workforce.may_grow or not self.has(requirement):
+            return None
+        if any(worker.offer.meets(requirement) and not worker.waiting for worker in workers):
+            return None
+        for worker in workers:
+            if worker.waiting and not worker.above and worker not in workforce.kept:
+                children = queue.children.get(worker.waiting[-1], ())
+                if any(requirement_of(call) == requirement for call in children):
+                    return worker
+        return None
+
+    def _in_the_way(
+        self, requirement: Requirement | None, workforce: Workforce, idle: list[Any], busy: list[Any], *, is_own: bool
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the idle workers that are to leave for such a call, or the busy ones if those are not enough."""
+        workers = list(workforce.workers.values())
+        if self.has(requirement):
+            is_in_line = not amount_of(requirement) and any(each.offer.meets(requirement) for each in workers)
+            if workforce.may_grow or is_in_line:
+                return [], []
+            is_served = is_own or any(each.offer.meets(requirement) for each in workers)
+            return idle[:1], [] if idle or is_served else busy[:1]
+        if not is_own and any(worker.offer.meets(requirement) for worker in workers):
+            return [], []
+        with_devices = [worker for worker in idle if worker.devices is not None]  # of another kind
+        chosen = self._enough(requirement, with_devices)
+        if chosen:
+            return chosen, []
+        all_devices = with_devices + [worker for worker in busy if worker.devices is not None]
+        found = self._enough(requirement, all_devices)
+        return [worker for worker in found if worker in idle], [worker for worker in found if worker in busy]
+
+    def _are_settled(self, workers: Iterable[Any], actions: Actions, now: float) -> bool:
+        """Return whether these workers have served calls for a while; if not, have the scheduler look again then."""
+        due: float = max(worker.born for worker in workers) + SETTLED
+        if due > now >= self._looks_at:
+            self._looks_at = due
+            actions.after(due - now, _nothing)
+        return due <= now
+
+    def _keep_promise(
+        self, waiting: set[Requirement | None], own: set[Requirement | None], *, is_leaving: bool
+    ) -> None:
+        """Forget the calls for which a worker has left if they wait no more, or if that was in vain."""
+        promise = self._promise
+        if promise is not None:
+            wanted = promise.requirement in (own if promise.is_own else waiting)
+            if not wanted or not (is_leaving or self.has(promise.requirement)):
+                self._promise = None
 
     def _enough(self, requirement: Requirement | None, workers: list[Any]) -> list[Any]:
         """Return the first of these workers that together have the devices for such a call; none if all have not."""
@@ -161,6 +245,31 @@ class Devices(Offer):
         for bound in leaving:
             _add(bound, left)
         return bool(_chosen(amount_of(requirement), left))
+
+
+class Promise:
+    """
+    That the place of a worker which makes way is for calls with this requirement.
+
+    :param is_own: for an actor, which gets a worker beside those of calls: only its devices are promised
+    """
+
+    __slots__ = ("_devices", "is_own", "requirement")
+
+    is_far = False
+
+    def __init__(self, devices: Devices, requirement: Requirement | None, *, is_own: bool) -> None:
+        self._devices, self.requirement, self.is_own = devices, requirement, is_own
+
+    def is_for(self, requirement: Requirement | None, *, is_actor: bool) -> bool:
+        """Return whether a worker for such a call, or for such an actor, may be started."""
+        if self.is_own and not is_actor:
+            return not amount_of(requirement)
+        return self.is_own == is_actor and requirement == self.requirement
+
+    def has(self, requirement: Requirement | None) -> bool:
+        """Return whether a worker could be started now for such a call."""
+        return self.is_for(requirement, is_actor=False) and self._devices.has(requirement)
 
 
 class Bound(Offer):
@@ -227,3 +336,13 @@ def without_devices(requirement: Requirement | None) -> Requirement | None:
         return requirement
     assert requirement is not None
     return Requirement({name: value for name, value in requirement.wanted.items() if name != GPU}, requirement.at)
+
+
+def _may_retire(worker: Any) -> bool:
+    """Return whether a busy worker will have nothing to do after the calls that it has begun, if it gets no others."""
+    is_idle_or_waits = not worker.outstanding or worker.waiting or worker.recalling or worker.pinned
+    return not (is_idle_or_waits or worker.is_dead or worker.lane_place.outstanding or worker.lane_place.pinned)
+
+
+def _nothing() -> None:
+    """Do nothing: the scheduler acts after a timer."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
+    from woolexec.core.call import Call, Chunk
     from woolexec.core.ready_queue import ReadyQueue
     from woolexec.core.workforce import Workforce
     from woolexec.resources import Requirement
@@ -87,8 +88,17 @@ class Offer:
     def left(self, worker: Any) -> None:
         """Note that a worker is gone."""
 
-    def make_way(self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Any) -> None:
-        """Let idle workers leave for calls that none of them can run: here each can run the same calls."""
+    def next_for(self, queue: ReadyQueue) -> Call | Chunk | None:
+        """Return the entry of a queue for which a worker should be started next."""
+        return queue.head(self)
+
+    def make_way(self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Any, now: float) -> Sequence[Any]:
+        """
+        Let idle workers leave for calls that none of them can run: here each can run the same calls.
+
+        :return: workers that are to leave after the calls that they have begun
+        """
+        return ()
 
     # -- calls --------------------------------------------------------------------------------------------------
 

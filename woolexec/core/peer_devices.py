@@ -143,24 +143,27 @@ class EngineDevices(Devices):
         parked = () if self._workforce is None else self._workforce.parked
         return [worker for worker in self.bound if worker in parked and not worker.stopping]
 
-    def make_way(self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Actions) -> None:
+    def make_way(
+        self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Actions, now: float
+    ) -> Sequence[Any]:
         """Let workers that have nothing to do give their seats or devices to others, also to those of other clients."""
         queues, self._workforce = list(queues), workforce
         waiting = {each for queue in queues[:2] for each in queue.waiting() if self.has_rest(each)}
         own = {each for queue in queues[2:] for each in queue.waiting() if self.has_rest(each)}  # of actors
         if any(self._seat(requirement, workforce, actions) for requirement in waiting):
             self.wake()
-            return
-        super().make_way(workforce, queues, actions)
+            return ()
+        retiring = super().make_way(workforce, queues, actions, now)
         workers = list(workforce.workers.values())
-        if any(worker.stopping for worker in workers):
-            return
+        if retiring or any(worker.stopping for worker in workers):
+            return retiring
         for requirement in waiting | own:
             if requirement is None or not amount_of(requirement) or Devices.has(self, requirement):
                 continue
             if requirement in own or not any(worker.offer.has(requirement) for worker in workers):
                 self._peer.reclaim(requirement, self)
-                return
+                break
+        return ()
 
     def _seat(self, requirement: Requirement | None, workforce: Workforce, actions: Actions) -> bool:
         """

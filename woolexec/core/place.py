@@ -16,6 +16,9 @@ from woolexec.core.call import QUEUED, SENT, Call
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.window import BYTES, DEPTH, HORIZON, LOW
 
+USED_UP = -(1 << 62)
+"""What is left to run for a place that is to run nothing more, however many calls it gives back."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,6 +28,7 @@ from woolexec.core.call import Call, Chunk, fail
 from woolexec.core.group import Group
 from woolexec.core.held import Held
 from woolexec.core.offer import NOTHING, Offer
+from woolexec.core.place import USED_UP
 from woolexec.core.ready_queue import requirement_of
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.tallies import Tallies
@@ -168,7 +169,9 @@ class Scheduler:
             self.on_waiting()
             self.on_waiting = None
         if self.offer.is_divided:
-            self.offer.make_way(self.workforce, self.unmet.queues, self._actions)
+            for worker in self.offer.make_way(self.workforce, self.unmet.queues, self._actions, self._clock()):
+                self._actions.revoke_permit(worker)
+                retire(self, worker)
         if self._share is not None and self._share.has_pinned:
             self._share.want()
 
@@ -200,10 +203,10 @@ class Scheduler:
             self._feed_worker(worker)
         if self.links:
             self.offering.feed(self.links)
-        while queue.head(offer) is not None and (workforce.may_grow or workforce.want()):
+        while (entry := offer.next_for(queue)) is not None and (workforce.may_grow or workforce.want()):
             if not workforce.may_grow:
                 continue  # a parked worker got the seat
-            wanted = requirement_of(queue.head(offer))
+            wanted = requirement_of(entry)
             idle = sum(1 for each in self.workers.values() if not each.outstanding and each.ready and each.has(wanted))
             if idle >= len(queue) and idle:
                 return
@@ -221,7 +224,7 @@ class Scheduler:
             for place, calls in feeding.spread(self.lanes, outliers):
                 self._actions.send(place, calls)
 
-        while (entry := queue.head(offer)) is not None:
+        while (entry := offer.next_for(queue)) is not None:
             wanted, lanes = requirement_of(entry), [worker.lane_place for worker in self.workers.values()]
             free = sum(1 for lane in lanes if not lane.outstanding and lane.ready and lane.has(wanted))
             if free >= len(queue) or not self.workforce.may_grow_for_lanes:
@@ -339,6 +342,14 @@ class Scheduler:
             return
         self.offering.refuse(link, numbers, is_full=is_full)
         self.lanes.withdraw(link.lane_place, sorted(numbers, reverse=True))
+
+
+def retire(scheduler: Scheduler, worker: Any) -> None:
+    """Have a worker without a permit leave after the calls that it has begun; it still runs their nested tasks."""
+    for place in (worker, worker.lane_place):
+        if place.unstarted(place.page.started):
+            scheduler.recall(place)
+    worker.remaining = USED_UP
 
 
 def may_queue(scheduler: Scheduler, entry: Call | Chunk) -> bool:

@@ -14,6 +14,7 @@ from time import thread_time
 
 from woolexec.checks import size_text
 from woolexec.core.memory_limits import END, KEEP, LONGEST, SHARE, SHORTEST, is_full, largest, pause_of
+from woolexec.core.scheduler import retire
 from woolexec.engine.worker_process import has_run
 from woolexec.platform import memory
 from woolexec.platform.posix import SIGKILL
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.supervisor import Supervisor
     from woolexec.engine.worker_process import Worker
-
-USED_UP = -(1 << 62)
-"""The number of calls that a worker may still run which is to be replaced; calls that it gives back are added to it."""
 
 
 class _Seen:
@@ -119,12 +117,9 @@ class MemoryWatch:
         return seen
 
     def replace(self, worker: Worker) -> None:
-        """Have a worker replaced after the calls that it has begun; until then it still runs their nested tasks."""
+        """Have a worker replaced after the calls that it has begun."""
         self._dispatcher.revoke_permit(worker)
-        for place in (worker, worker.lane_place):
-            if place.unstarted(place.page.started):
-                self._scheduler.recall(place)
-        worker.remaining = USED_UP
+        retire(self._scheduler, worker)
         if not worker.is_busy:
             self._supervisor.dismiss(worker, is_replaced=True)
 
