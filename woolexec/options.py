@@ -53,6 +53,8 @@ class WithOptions:
         """
         Return a view of this executor, itself an `Executor`, whose tasks have these options.
 
+        Those that are not given have their defaults, also if this is a view already.
+
         :param timeout: seconds that a call may run, counted from its start on a worker, for each attempt.  A call that
             runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises `TimeoutError`;
             no other call is affected, except coroutines and streams that run in the same worker and do not end within

@@ -8,7 +8,7 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from tests.faults.actors import Counter, Refusing
+from tests.faults.actors import Counter, Refusing, Room
 from tests.faults.tasks import SOON, eventually, is_gone
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor
@@ -57,6 +57,13 @@ def test_coroutine_methods_run_at_most_max_concurrency_at_once(tmp_path):
         with (tmp_path / "three").open("a") as file:
             file.write("here\n")
         assert all(future.result(SOON) for future in [*alone, third])
+
+
+def test_a_thousand_coroutine_methods_run_at_once_by_default():
+    with shared(2) as pool, pool.actor(Room) as room:
+        wait([room.submit(Room.enter, 1000) for _ in range(1100)], SOON)
+        assert room.submit(getattr, "most").result(SOON) == 1000
+        assert room.submit(getattr, "inside").result(SOON) == 0
 
 
 @pytest.mark.parametrize("method", [Counter.count_up, Counter.count_up_later])

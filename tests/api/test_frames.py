@@ -1,10 +1,13 @@
 """Tables and arrays of data science: as arguments, as results, and put; those of libraries that are installed."""
 
+import pickle
+
 import pytest
 
 from tests.faults.tasks import SOON
 from tests.shared_pools import shared
-from woolexec.wire.payload import LARGE
+from woolexec.wire import payload
+from woolexec.wire.payload import LARGE, store
 
 np = pytest.importorskip("numpy")
 
@@ -71,3 +74,39 @@ def test_table_is_equal_after_each_way(make):
             assert are_equal(table, pool.submit(same, sent).result(SOON))
         assert are_equal(table, value.result())
         assert all(are_equal(table, each) for each in pool.map(same, [table, value]))
+
+
+def large_buffers(value):
+    """The memory of a value that its pickle refers to: where each buffer begins, and its size."""
+    buffers = []
+    pickle.dumps(value, protocol=5, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+    return {at(buffer): buffer.nbytes for buffer in buffers if buffer.nbytes >= LARGE}
+
+
+def at(view):
+    return np.frombuffer(view, np.uint8).ctypes.data
+
+
+def mapped(value):
+    """Whether each large buffer of a value is in a mapped memory file."""
+    with open("/proc/self/maps") as maps:
+        files = [line.split()[0].split("-") for line in maps if "memfd:woolexec" in line]
+    ranges = [range(int(start, 16), int(end, 16)) for start, end in files]
+    return [any(start in each for each in ranges) for start in large_buffers(value)]
+
+
+@pytest.mark.slow
+@pytest.mark.versions
+@pytest.mark.parametrize("make", [structured, arrow])
+def test_table_is_written_from_where_it_is_and_used_where_it_was_written(make, monkeypatch):
+    monkeypatch.setitem(globals(), "ROWS", 64 * ROWS)
+    table, written = make(), []
+    monkeypatch.setattr(payload, "store", lambda parts, **how: written.extend(parts) or store(parts, **how))
+    with shared(2) as pool:
+        value = pool.put(table)
+        buffers = large_buffers(table)
+        assert buffers
+        assert {at(part): len(part) for part in written if len(part) >= LARGE} == buffers
+        for sent in (table, value):
+            found = pool.submit(mapped, sent).result(SOON)
+            assert found == [True] * len(buffers)

@@ -207,6 +207,23 @@ def test_cancelling_a_task_that_waits_for_values_touches_no_input(gate):
         assert (slow.result(SOON), other.result(SOON)) == (1, 1)
 
 
+@pytest.mark.parametrize("which", ["the input", "the dependent"])
+def test_cancel_by_force_ends_an_input_with_all_that_depend_on_it_and_a_dependent_alone(gate, which):
+    with PeerPoolExecutor(1) as pool:
+        slow = pool.submit(wait_for, gate, 1)
+        assert eventually(slow.running)
+        dependents = [pool.submit(add, slow)]
+        dependents.append(pool.submit(add, dependents[0]))
+        if which == "the input":
+            assert slow.cancel(force=True)
+            assert eventually(lambda: all(each.cancelled() for each in [slow, *dependents]))
+            return
+        assert dependents[0].cancel(force=True)
+        assert eventually(lambda: all(each.cancelled() for each in dependents))
+        gate.touch()
+        assert slow.result(SOON) == 1
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [(Undumpable, "does not pickle"), (Unloadable, "does not unpickle"), (make_unloadable, "unpickle")],

@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -395,6 +395,16 @@ def test_kept_outcome_of_a_worker_here_is_mapped_by_tasks_and_unpickled_when_it_
         assert not unpickled
         assert made.result(SOON)[1].sum() == MAPPED
         assert len(unpickled) == 1
+
+
+def test_death_of_the_worker_that_made_a_kept_outcome_here_loses_nothing():
+    with PeerPoolExecutor(1) as pool:
+        made = pool.with_options(keep=True).submit(np.ones, MAPPED)
+        wait([made], SOON)
+        with pytest.raises(errors.WorkerLostError):
+            pool.submit(os._exit, 1).result(SOON)
+        assert pool.submit(total, made).result(SOON) == MAPPED
+        assert made.result(SOON).sum() == MAPPED
 
 
 # -- what put does not do ---------------------------------------------------------------------------------------------

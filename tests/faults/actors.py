@@ -196,3 +196,20 @@ def call_and_die(counter, began, until):
     while not began.exists():
         time.sleep(0.001)
     os._exit(6)
+
+
+class Room:
+    """Counts who is in it at once."""
+
+    def __init__(self):
+        self.inside = self.most = 0
+        self.full = asyncio.Event()
+
+    async def enter(self, count):
+        """Stay until this many are inside."""
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        if self.inside == count:
+            self.full.set()
+        await self.full.wait()
+        self.inside -= 1

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -394,3 +396,27 @@ def test_cancelled_result_of_get():
         future["a"].cancel(force=True)
         with pytest.raises(CancelledError):
             future["b"].result()
+
+
+WITHOUT_DASK = """
+import sys
+from operator import add, neg
+from woolexec import PeerPoolExecutor
+
+class Sum:
+    dependencies = frozenset({"a", "b"})
+    def __call__(self, values):
+        return sum(values.values())
+
+def has_dask(_):
+    return "dask" in sys.modules
+
+with PeerPoolExecutor(1) as pool:
+    graph = {"a": 3, "b": (neg, "a"), "c": Sum(), "d": (has_dask, "c"), "e": (add, "c", 1)}
+    print(pool.get(graph, ["c", "d", "e"]), has_dask(0))
+"""
+
+
+def test_nodes_that_are_like_those_of_dask_run_without_dask():
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_DASK], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout.strip(), ran.stderr) == ("(0, False, 1) False", "")
