@@ -57,7 +57,7 @@ class FunctionStatistics:
 
     The count is exact, and so is the total run time of tasks on this machine; that of a task at a peer is the moving
     average of its function there.  The first tasks of a function are measured, and all that run for longer than a
-    millisecond; of shorter ones one in 16 is, and stands for the others.
+    millisecond; of shorter ones one in 64 is, and stands for the others.
     """
 
     name: str

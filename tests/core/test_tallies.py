@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
-from woolexec.core.call import Call, Chunk, Function
-from woolexec.core.tallies import EVERY, LONG, OTHERS, Tallies, Tally
+from woolexec.core.call import ASYNCIO, Call, Chunk, Function
+from woolexec.core.tallies import EVERY, LONG, OTHERS, Tallies
 
 LOST = ("woolexec.errors:WorkerLostError", "woolexec.errors:WoolexecError")
 
@@ -12,46 +12,57 @@ def call_of(name="work", count=0, chunk=None):
     return Call(Function(b"", name), b"arguments", None, count=count, chunk=chunk)
 
 
-def short_calls(tally, number, seconds=1e-5):
-    """What the engine does for each call that is frequent and short."""
+def end(tallies, call, number, seconds=1e-5, size=100):
+    """What the engine does when calls of a function return."""
+    call.cost = seconds
     for _ in range(number):
-        tally.total += seconds
-        tally.left -= 1
-        if tally.left < 0 or seconds > LONG:
-            if seconds > LONG:
-                tally.left += 1
-            tally.measure(seconds, 0.5, 10, 100)
+        if call.function.recent is None:
+            tallies.ended(call, seconds, size)
+        else:
+            tallies.returned(call, size)
 
 
-def test_count_is_exact_whatever_is_measured():
-    tally = Tally()
+def test_count_and_run_time_are_exact_whatever_is_measured():
+    tallies, call = Tallies(lambda: 0.0), call_of()
     for number in range(1, 1000):
-        short_calls(tally, 1)
+        end(tallies, call, 1)
+        tally = tallies.functions()["work"]
         assert tally.count == number
+        assert tally.total == pytest.approx(number * 1e-5)
 
 
-def test_first_calls_are_measured_and_then_one_in_sixteen():
-    tally = Tally()
-    short_calls(tally, 200)
+def test_first_calls_are_measured_and_then_one_of_many():
+    call = call_of()
+    tallies = Tallies(lambda: call.since + 0.5)
+    end(tallies, call, 200)
+    tally = tallies.functions()["work"]
     assert tally.runs.count == 200
-    short_calls(tally, 16_000)
+    end(tallies, call, 16_000)
     assert tally.count == 16_200
     assert tally.count - EVERY < tally.runs.count <= tally.count
-    assert tally.waits.quantile(0.5) == 0.5
-    assert tally.bytes_in == 10 * tally.runs.count
+    assert len(tally.recent) < EVERY
+    assert tally.waits.quantile(0.5) == pytest.approx(0.5, rel=0.05)
+    assert tally.bytes_in == len(call.payload) * tally.runs.count
     assert tally.bytes_out == 100 * tally.runs.count
 
 
 def test_long_calls_are_measured_and_stand_for_themselves():
-    tally = Tally()
-    short_calls(tally, 3000)
+    tallies, call = Tallies(lambda: 0.0), call_of()
+    end(tallies, call, 3000)
     for _ in range(20):
-        short_calls(tally, 3)
-        short_calls(tally, 1, seconds=2.0)
+        end(tallies, call, 3)
+        end(tallies, call, 1, seconds=2.0)
+    tally = tallies.functions()["work"]
     assert tally.count == 3080
     assert sum(count for bound, count in tally.runs.bins() if bound > 1) == 20
     assert tally.runs.max == 2.0
     assert tally.total == pytest.approx(40 + 3060 * 1e-5)
+
+
+def test_calls_of_lanes_are_all_measured():
+    tallies, call = Tallies(lambda: 0.0), Call(Function(b"", "work", ASYNCIO), b"", None)
+    end(tallies, call, 1000)
+    assert tallies.functions()["work"].runs.count == 1000
 
 
 def test_items_of_a_map_count_as_calls():
@@ -105,14 +116,13 @@ def test_calls_are_cancelled_in_any_thread():
     assert tallies.functions()["work"].cancelled == 4000
 
 
-@pytest.mark.parametrize("end", [Tallies.measure, Tallies.ended])
-def test_cancelled_calls_are_not_listed_for_ever_if_nobody_asks(end):
-    tallies = Tallies(lambda: 0.0)
-    call = call_of()
-    tallies.of(call.function).left = -1
+@pytest.mark.parametrize("seconds", [1e-5, 2 * LONG])
+def test_cancelled_calls_are_not_listed_for_ever_if_nobody_asks(seconds):
+    tallies, call = Tallies(lambda: 0.0), call_of()
+    end(tallies, call, 300)
     for _ in range(100):
         tallies.cancelled(call_of("other"))
-    end(tallies, call, 1.0, 1)
+    end(tallies, call, EVERY, seconds)
     assert tallies._cancelled == []
     assert tallies.functions()["other"].cancelled == 100
 

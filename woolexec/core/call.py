@@ -111,7 +111,7 @@ class Function:
     size, in bytes, of the last outcome of a call with a rank that was not small.  `code` names the code
     archives that hold the modules it needs, on any machine.  `needs` lists the large globals that it refers to, pickled
     as functions are.  All versions of one large object have the same `family`: a place keeps only the last one.
-    `tally` counts its calls: see `woolexec.core.tallies`.
+    Run times of short calls are added to `recent`, once it is there: see `woolexec.core.tallies`.
     """
 
     __slots__ = (
@@ -124,8 +124,8 @@ class Function:
         "needs",
         "outcome_size",
         "payload",
+        "recent",
         "seconds",
-        "tally",
     )
 
     calls_first: ClassVar[bool] = False
@@ -141,7 +141,7 @@ class Function:
         self.family: object = None
         self.seconds: float | None = None
         self.outcome_size = 0
-        self.tally: Any = None
+        self.recent: list[float] | None = None
 
     def observe(self, seconds: float) -> None:
         """Include the run time of one item in the average, unless it is none: another process has said it."""

@@ -3,14 +3,15 @@ What became of calls, counted by function: how many, how long they ran and waite
 
 Counts are exact, and so is the total run time, except of calls at peers, which tell the moving average of a function.
 All else is measured at each of the first calls, and at each one that ran for long; then at one of `EVERY`, which stands
-for those since the last one.  So it costs nothing that can be noticed, and nothing at all is done for a call when
-somebody asks.
+for those since the last one.  Of the others only the run time is added to a list, which the function has for that: it
+costs nothing that can be noticed, and nothing at all is done for a call when somebody asks.
 
 A call waits from the moment in which it is made until its outcome is read, but for the time in which it runs.
 """
 
 from __future__ import annotations
 
+from woolexec.core.call import MAIN
 from woolexec.core.histogram import Histogram
 from woolexec.core.retry import LOST
 
@@ -18,9 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from woolexec.core.call import Call, Chunk, Function
+    from woolexec.core.call import Call, Chunk
 
-EVERY = 16
+EVERY = 64
 LONG = 1e-3
 """Calls that ran for at least this long, in seconds, are measured, all of them."""
 
@@ -36,30 +37,27 @@ class Tally:
     """
     The calls of one function; items of maps count as calls.
 
-    `left` is the number of short calls that are not measured before the next one is.
+    `recent` has the run times of the short calls since one was measured, in seconds.
     """
 
     __slots__ = (
         "_measured",
-        "_pause",
+        "_total",
         "bytes_in",
         "bytes_out",
         "cancelled",
         "failures",
-        "left",
         "lost",
+        "recent",
         "retries",
         "runs",
-        "total",
         "waits",
     )
 
     def __init__(self) -> None:
         self._measured = 0  # calls that what was measured stands for
-        self._pause = 1  # > 1: only some are measured
-        self.left = 0
-        self.total = 0.0
-        """Run time of all calls that ended, in seconds."""
+        self._total = 0.0  # their run time
+        self.recent: list[float] = []
         self.failures = 0
         """Calls that raised, or exceeded their timeout."""
         self.lost = 0
@@ -74,25 +72,41 @@ class Tally:
     @property
     def count(self) -> int:
         """The number of calls that returned or raised."""
-        return self._measured + self._pause - 1 - self.left
+        return self._measured + len(self.recent)
 
-    def measure(self, seconds: float, waited: float, bytes_in: int, bytes_out: int, items: int = 1) -> None:
+    @property
+    def total(self) -> float:
+        """Run time of all calls that ended, in seconds."""
+        return self._total + sum(self.recent)
+
+    @property
+    def is_known(self) -> bool:
+        """Enough calls were measured: of the short ones that follow, some are."""
+        return self._measured >= _FIRST
+
+    def measure(self, total: float, waited: float, bytes_in: int, bytes_out: int, items: int = 1) -> None:
         """
         Add a call that ended.
 
-        :param seconds: its run time, of all `items` together
+        :param total: its run time, of all `items` together, in seconds
         """
-        weight = items
-        if self.left < 0:
-            weight = self._pause
-            if weight == 1 and self._measured >= _FIRST:
-                self._pause = EVERY
-            self.left = self._pause - 1
-        self._measured += weight
-        self.runs.add(seconds / items, weight)
-        self.waits.add(max(0.0, waited), weight)
-        self.bytes_in += bytes_in * weight // items
-        self.bytes_out += bytes_out * weight // items
+        self._measured += items
+        self._total += total
+        self._measure(total / items, waited, items, bytes_in, bytes_out)
+
+    def measure_recent(self, waited: float, bytes_in: int, bytes_out: int) -> None:
+        """Add those of `recent`, measured at the last one of them."""
+        count, seconds = len(self.recent), self.recent[-1]
+        self._measured += count
+        self._total += sum(self.recent)
+        self.recent.clear()
+        self._measure(seconds, waited - seconds, count, bytes_in * count, bytes_out * count)
+
+    def _measure(self, seconds: float, waited: float, times: int, bytes_in: int, bytes_out: int) -> None:
+        self.runs.add(seconds, times)
+        self.waits.add(max(0.0, waited), times)
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
 
 
 class Tallies:
@@ -107,17 +121,13 @@ class Tallies:
         self._functions: dict[str, Tally] = {}
         self._cancelled: list[tuple[str, int]] = []  # appended to by any thread
 
-    def of(self, function: Function) -> Tally:
-        """Return the tally of a function, which it has from then on."""
-        tally: Tally | None = function.tally
-        if tally is None:
-            tally = function.tally = self._named(function.name)
-        return tally
-
     def _named(self, name: str) -> Tally:
-        if name not in self._functions and len(self._functions) >= _FUNCTIONS:
-            name = OTHERS
-        return self._functions.setdefault(name, Tally())
+        found = self._functions.get(name)
+        if found is None:
+            if len(self._functions) >= _FUNCTIONS:
+                name = OTHERS
+            found = self._functions.setdefault(name, Tally())
+        return found
 
     def functions(self) -> dict[str, Tally]:
         """Return the tallies by the names of the functions."""
@@ -132,22 +142,25 @@ class Tallies:
 
     # -- how calls ended ------------------------------------------------------------------------------------------
 
-    def measure(self, call: Call, seconds: float, size: int) -> None:
-        """Measure a call that was counted in `left` of its tally."""
-        tally: Tally = call.function.tally
-        if seconds > LONG:  # it stands for no other call
-            tally.left += 1
-        tally.measure(seconds, self._clock() - call.since - seconds, len(call.payload), size)
+    def returned(self, call: Call, size: int) -> None:
+        """Note that a call returned whose function has `recent`; `Outcomes.read` does the same for many at once."""
+        recent = call.function.recent
+        if recent is None or call.cost > LONG:
+            self.ended(call, call.cost, size)
+        else:
+            recent.append(call.cost)
+            if len(recent) >= EVERY:
+                self.measure_recent(call, size)
+
+    def measure_recent(self, call: Call, size: int) -> None:
+        """
+        Measure a short call, and those of its function before it that were not.
+
+        :param size: bytes of its value
+        """
+        self._named(call.function.name).measure_recent(self._clock() - call.since, len(call.payload), size)
         if self._cancelled:  # it does not grow although nobody asks
             self._count_cancelled()
-
-    def returned(self, call: Call, size: int) -> None:
-        """Note that a call returned whose function has a tally; `Outcomes.read` does the same for many at once."""
-        tally: Tally = call.function.tally
-        tally.total += call.cost
-        tally.left -= 1
-        if tally.left < 0 or call.cost > LONG:
-            self.measure(call, call.cost, size)
 
     def ended(self, call: Call, seconds: float, size: int, raised: int = 0) -> None:
         """
@@ -156,10 +169,12 @@ class Tallies:
         :param size: bytes of the value, or of the exception
         :param raised: the number of calls or items that raised
         """
-        tally, items = self.of(call.function), call.count or 1
+        function, items = call.function, call.count or 1
+        tally = self._named(function.name)
         tally.failures += min(raised, items)  # a peer may say anything
-        tally.total += seconds
         tally.measure(seconds, self._clock() - call.since - seconds, _size_of(call), size, items)
+        if function.recent is None and function.lane == MAIN and tally.is_known:
+            function.recent = tally.recent
         if self._cancelled:  # as above
             self._count_cancelled()
 
@@ -169,7 +184,7 @@ class Tallies:
 
         :param types: names of the error's classes
         """
-        tally, items = self.of(call.function), call.count or 1
+        tally, items = self._named(call.function.name), call.count or 1
         if is_retried:
             tally.retries += items
         elif LOST in types:

@@ -11,7 +11,7 @@ from functools import partial
 
 from woolexec.core.call import LIFE, UNCERTAIN, Relayed
 from woolexec.core.retry import NOT_STARTED
-from woolexec.core.tallies import LONG
+from woolexec.core.tallies import EVERY, LONG
 from woolexec.engine.diagnostics import log_avoided, log_full
 from woolexec.engine.main_names import pickled
 from woolexec.engine.nested import NESTED
@@ -101,20 +101,18 @@ class Outcomes:
                 call = scheduler.lanes.finish(worker.lane_place, number, seconds)
                 if call is None:
                     continue
-            function = call.function
-            tally = function.tally
-            if tally is None or call.count or function.lane:
+            recent, cost = call.function.recent, call.cost
+            if recent is None or call.count or cost > LONG:
                 _note(scheduler.tallies, call, payload)
             else:  # as `Tallies.returned`, with fewer steps
-                cost = call.cost
-                tally.total += cost
-                tally.left = left = tally.left - 1
-                if left < 0 or cost > LONG:
-                    scheduler.tallies.measure(call, cost, len(payload))
+                recent.append(cost)
+                if len(recent) >= EVERY:
+                    scheduler.tallies.measure_recent(call, len(payload))
             call.receiver.deliver(call, payload)
         if returns:
             worker.done += len(returns)
-            self._supervisor.note_life()
+            if self._supervisor.early_deaths:
+                self._supervisor.note_life()
         for frame in frames:
             if only is None or frame.__class__ in only:
                 self._handle(worker, frame)
@@ -347,7 +345,7 @@ def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0) -> None:
         tallies.cancelled(call)
         return
     size = 0 if isinstance(payload, OSError) else len(payload)
-    if not (raised or call.count or call.function.lane or call.function.tally is None):
+    if not (raised or call.count or call.function.recent is None):
         tallies.returned(call, size)
     elif call.function.lane != LIFE:
         tallies.ended(call, call.cost, size, raised)

@@ -148,7 +148,7 @@ class Supervisor:
         self._follows_path = follows_path
         self.reserve = Reserve()
         self.losses = Losses()
-        self._early_deaths: dict[int | None, int] = {}  # in a row, by exit code
+        self.early_deaths: dict[int | None, int] = {}  # in a row, by exit code
 
     def note_settings(self) -> None:
         """Collect the settings of the thread that first uses the engine; user code may run here."""
@@ -356,10 +356,10 @@ class Supervisor:
             self.outcomes.said.end(worker)
 
     def _died_early(self, worker: Worker) -> None:
-        count = self._early_deaths[worker.exitcode] = self._early_deaths.get(worker.exitcode, 0) + 1
+        count = self.early_deaths[worker.exitcode] = self.early_deaths.get(worker.exitcode, 0) + 1
         if count < _START_BUDGET or self.broken is not None:
             return
-        text = f"{sum(self._early_deaths.values())} workers in a row ended before their first call"
+        text = f"{sum(self.early_deaths.values())} workers in a row ended before their first call"
         text += f"; the last {describe_exit(worker.exitcode)}"
         if self.initializer.payload is not None:
             self.give_up(errors.InitializerError(f"{text}, in the initializer"))
@@ -376,8 +376,8 @@ class Supervisor:
 
     def note_life(self) -> None:
         """Note that a worker has sent an outcome, so workers do start."""
-        if self._early_deaths:
-            self._early_deaths.clear()
+        if self.early_deaths:
+            self.early_deaths.clear()
 
     def close(self) -> None:
         """Close what belongs to the workers, which have ended or are about to."""
