@@ -1,8 +1,10 @@
-"""Look up modules that the program has already imported."""
+"""Modules that the program has already imported, and those of woolexec that are imported when they are first needed."""
 
 from __future__ import annotations
 
+import _thread
 import sys
+import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,3 +21,41 @@ def imported(name: str) -> Any:
     if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
         return None
     return module
+
+
+def import_now(name: str) -> None:
+    """
+    Import a module that takes long, when it is first needed.
+
+    The main thread has another thread import it, and waits.  If it imported the module itself, a signal handler that
+    needs the module too would find half of it, and the import could not go on before the handler returns.  So the
+    handler waits for the other thread as well.
+
+    :raises ImportError: if it cannot be imported
+    """
+    if imported(name) is not None:
+        return
+    from importlib import import_module
+
+    errors: list[BaseException] = []
+    imports = _thread.allocate_lock()
+
+    def run() -> None:
+        try:
+            import_module(name)
+        except BaseException as exc:  # raised where it is needed
+            errors.append(exc)
+        finally:
+            imports.release()
+
+    imports.acquire()
+    if threading.current_thread() is threading.main_thread():
+        try:
+            _thread.start_new_thread(run, ())
+        except RuntimeError:  # no thread can be started: the interpreter is ending
+            run()
+    else:
+        run()
+    imports.acquire()
+    if errors:
+        raise errors.pop()

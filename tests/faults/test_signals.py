@@ -274,3 +274,32 @@ def test_other_threads_submit_while_the_main_thread_handles_signals(pool, on_ala
     signal.setitimer(signal.ITIMER_REAL, 0)
     assert len(results) >= 900
     assert {future.result(SOON) for future in results} == {3}
+
+
+IN_AN_IMPORT = """
+import os, signal, sys, threading
+from woolexec import PeerPoolExecutor
+
+class Interrupts:
+    def find_spec(name, path=None, target=None):
+        if name in left:
+            left.remove(name)
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+by_value = lambda number: number + 1
+left = ["woolexec.wire.by_value", "cloudpickle", "woolexec.wire.main_module", "woolexec.wire.number_lists"]
+sys.meta_path.insert(0, Interrupts)
+inner = []
+with PeerPoolExecutor(1) as pool:
+    pool.submit(abs, -1).result()
+    signal.signal(signal.SIGUSR1, lambda *_: inner.append((pool.submit(by_value, 1).result(), *pool.map(abs, [-2]))))
+    print(pool.submit(by_value, 2).result(), list(pool.map(by_value, [3])))
+print(len(inner), set(inner), left)
+"""
+
+
+def test_handler_may_submit_and_map_while_the_first_use_of_either_imports_what_it_needs():
+    done = subprocess.run(
+        [sys.executable, "-c", IN_AN_IMPORT], cwd=ROOT, capture_output=True, text=True, timeout=SOON, check=False
+    )
+    assert done.stdout.splitlines() == ["3 [4]", "4 {(2, 2)} []"], done.stderr

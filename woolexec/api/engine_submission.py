@@ -10,6 +10,7 @@ from woolexec.core.call import Call
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN, FORKED_CHILD
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
+from woolexec.imported import import_now
 from woolexec.wire import context_vars
 from woolexec.wire.pickling import dumps_call
 
@@ -161,7 +162,8 @@ class EngineSubmission(Submission):
         :param is_fixed: the chunks are not split
         :param star: each item is a tuple of arguments
         """
-        from woolexec.api.map_batches import ChunkSender  # not before somebody maps
+        import_now("woolexec.api.map_batches")  # not before somebody maps
+        from woolexec.api.map_batches import ChunkSender
 
         context = context_vars.capture(function.name)
         sender = ChunkSender(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import wait
 
 from woolexec.api.pool_executor import PoolExecutor
+from woolexec.imported import import_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class EngineExecutor(PoolExecutor):
         sender = submission.chunk_sender(
             fn, function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
         )
-        from woolexec.api.map import map_chunks  # not before somebody maps
+        import_now("woolexec.api.map")  # not before somebody maps
+        from woolexec.api.map import map_chunks
 
         return map_chunks(sender, iterables, chunksize=chunksize, **how)
 

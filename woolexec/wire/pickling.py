@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 
+from woolexec.imported import import_now
 from woolexec.wire import modules, reducers, unpickling
 from woolexec.wire.arrays import is_array, is_small
 from woolexec.wire.atoms import ATOMS
@@ -293,9 +294,11 @@ def _dump(
     with_reducers = True
     buffers.clear()
     if kind not in _FOR_WORKERS:
+        import_now("woolexec.wire.by_value")
         from woolexec.wire.by_value import dumps_by_value
 
         return dumps_by_value(obj, is_inline, buffers, names, goes_home=kind == _HOME and unpickling.is_worker)
+    import_now("woolexec.wire.bundle")
     from woolexec.wire.bundle import dumps_bundle
 
     with reducers.inheriting():
