@@ -64,7 +64,7 @@ class ActorLostError(WorkerLostError):
 
 class ValueLostError(WorkerLostError):
     """
-    The value of a task is lost: it had stayed with a peer (``keep=True``), and the link to that has ended.
+    The value of a task is lost: it had stayed with a peer (``keep=True``), and the link to that or the pool has ended.
 
     ``result()`` of its future raises this, and so do the tasks that need it.
     """

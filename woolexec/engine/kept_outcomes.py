@@ -35,6 +35,7 @@ class KeptOutcomes(SentValues):
         """Those that are being made again."""
         self.check: Callable[[], object] = _nothing
         """Raises an exception where nothing can be fetched: in a forked child."""
+        self._is_ending = False
 
     def leave(self, target: Target) -> None:
         """Forget what a target has: it is gone."""
@@ -45,7 +46,7 @@ class KeptOutcomes(SentValues):
 
     def end(self) -> None:
         """Let nothing be made again from now on: the engine is about to end."""
-        self.on_loss, self.on_losses = _fail, _nothing
+        self.on_loss, self.on_losses, self._is_ending = _fail, _nothing, True
 
     def close(self) -> None:
         """Lose what was not fetched: the engine has ended."""
@@ -54,9 +55,9 @@ class KeptOutcomes(SentValues):
         for number, entry in entries.items():
             value: Any = entry.value()
             if value is not None and value.is_away and value.failure is None:
-                value.fail(_loss_of(value, _home(entry, number)))
+                value.fail(self._loss_of(value, _home(entry, number)))
         for value in list(self.pending):
-            value.fail(_loss_of(value, None))
+            value.fail(self._loss_of(value, None))
 
     def kept(
         self, target: Any, number: int, size: int, task: str, key: bytes = b"", value: KeptValue | None = None
@@ -160,7 +161,7 @@ class KeptOutcomes(SentValues):
         if value is not None and value.is_away and sharing.holders:
             self._move(value, next(iter(sharing.holders)), size)
         elif value is None or value.is_away:
-            self._lost(entry, number, value, error or _loss_of(value, target))
+            self._lost(entry, number, value, error or self._loss_of(value, target))
             return
         for each in waiting:
             self._give(entry, each)
@@ -185,6 +186,21 @@ class KeptOutcomes(SentValues):
         target.has_sent.kept[value.number] = size
         value.home = target.name
 
+    def _loss_of(self, value: KeptValue, target: Any) -> ValueLostError:
+        from woolexec.errors import ValueLostError
+
+        where = "a peer" if target is None else target.name
+        why, helps = "the link to that has ended", "idempotent=True, retries=, or no keep=True"
+        if self._is_ending:
+            why, helps = "its pool was shut down", "asking for its result() before"
+        elif value.is_forgotten:
+            helps = "a larger lineage_limit"
+        error = ValueLostError(
+            f"the value of {value.task} is lost: it had stayed with {where}, and {why}; {helps} would have helped"
+        )
+        error.task, error.host = value.task, None if target is None else target.candidate.host
+        return error
+
 
 def _home(entry: Entry, number: int) -> Target | None:
     """Return the target that has kept an outcome."""
@@ -197,16 +213,3 @@ def _nothing() -> None:
 
 def _fail(value: KeptValue, _targets: Iterable[Any], error: BaseException) -> None:
     value.fail(error)
-
-
-def _loss_of(value: KeptValue, target: Any) -> ValueLostError:
-    from woolexec.errors import ValueLostError
-
-    where = "a peer" if target is None else target.name
-    helps = "a larger lineage_limit" if value.is_forgotten else "idempotent=True, retries=, or no keep=True"
-    error = ValueLostError(
-        f"the value of {value.task} is lost: it had stayed with {where}, and the link to that has ended; "
-        f"{helps} would have helped"
-    )
-    error.task, error.host = value.task, None if target is None else target.candidate.host
-    return error
