@@ -25,7 +25,7 @@ def chain():
         call.number = number
         worker.outstanding[number] = call
         calls.append(call)
-        receiver = Receiver(None, worker, number, 0)
+        receiver = Receiver(None, worker, call.parent, number, 0)
     return workers, calls
 
 

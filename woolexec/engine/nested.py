@@ -129,7 +129,7 @@ class NestedTasks:
             values = [self._values[worker.id, number] for number in frame.values]
             broken = next((each for each in values if isinstance(each, BaseException)), broken)
             frame.payload = WithValues(frame.payload, values)
-        receiver = (LifeReceiver if frame.lane == LIFE else Receiver)(self, worker, frame.task, size)
+        receiver = (LifeReceiver if frame.lane == LIFE else Receiver)(self, worker, frame.parent, frame.task, size)
         call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
         parent = worker.lane_place.outstanding.get(frame.parent)
         add: Callable[[Call], object] = self._scheduler.add
@@ -203,7 +203,7 @@ class NestedTasks:
         if receiver is None:
             return
         if isinstance(getattr(frame, "payload", None), OSError):
-            receiver.give_up(frame.payload)
+            receiver.give_up(receiver.outstanding_call, frame.payload)
             return
         frame.call = receiver.outstanding_call.number
         file = attach(frame, frame.payload) if getattr(frame, "extent", ()) else None
@@ -213,15 +213,13 @@ class NestedTasks:
         """Cancel a coroutine or a stream where it runs; it ends after its clean-up."""
         self._dispatcher.command(call, Cancel(call=call.number))
 
-    def is_orphan(self, call: Call) -> bool:
-        """Return whether the task that submitted this call has ended."""
-        return self._scheduler.outstanding(call.parent) is None
+    def has_ended(self, parent: int) -> bool:
+        """Return whether the task of this number, which has submitted others, has ended."""
+        return self._scheduler.outstanding(parent) is None
 
     def end_children(self, parent: Call) -> None:
         """End the tasks of a call that was ended."""
-        for (_, task), receiver in [
-            item for item in self._tasks.items() if item[1].outstanding_call.parent == parent.number
-        ]:
+        for (_, task), receiver in [item for item in self._tasks.items() if item[1].parent == parent.number]:
             self.end(receiver.worker, task)
 
     def orphan(self, worker: Worker) -> None:
@@ -243,6 +241,7 @@ class NestedTasks:
         if not self._functions[function]:
             del self._functions[function]
             self._size -= len(function.payload)
+        del receiver.outstanding_call
         return True
 
     def finish(self, receiver: Receiver, frame: Message, payload: Any = None) -> None:
@@ -277,5 +276,5 @@ class NestedTasks:
         if not worker.is_dead:
             worker.answer(receiver.task, frame, payload)
             self._dispatcher.due.add(worker)
-            if worker.candidate is None and receiver.outstanding_call.parent in worker.lane_place.outstanding:
+            if worker.candidate is None and receiver.parent in worker.lane_place.outstanding:
                 self._dispatcher.interrupt_reader(worker)

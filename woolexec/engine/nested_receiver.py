@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         def remove(self, key: tuple[int, int]) -> bool:
             """Forget a task; return False if it is not known."""
 
-        def is_orphan(self, call: Call) -> bool:
-            """Return whether the task that submitted this call has ended."""
+        def has_ended(self, parent: int) -> bool:
+            """Return whether the task of this number, which has submitted others, has ended."""
 
         def cancel(self, call: Call) -> None:
             """Cancel a coroutine or a stream where it runs."""
@@ -45,20 +45,22 @@ class Receiver(Pulled):
     """Receives the outcome and the items of one nested task."""
 
     outstanding_call: Call
+    """Not there any more when the task is forgotten: it refers to this, and keeps the arguments alive."""
     line: Hashable | None = None
     """Names the actor, if it is a call of one that is on its way to a client: see `Outbox.put_frame`."""
 
-    def __init__(self, tasks: NestedTasks, worker: Worker, task: int, size: int) -> None:
+    def __init__(self, tasks: NestedTasks, worker: Worker, parent: int, task: int, size: int) -> None:
         self._tasks = tasks
         self.size = size
         self.worker = worker
+        self.parent = parent
         self.task = task
         self.has_started = False
 
     @property
     def is_open(self) -> bool:  # type: ignore[override]  # computed when it is read
         """It is a stream, and the task that opened it, and would have closed it, has ended."""
-        return self.has_started and self._tasks.is_orphan(self.outstanding_call)
+        return self.has_started and self._tasks.has_ended(self.parent)
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value to the worker."""
@@ -91,19 +93,18 @@ class Receiver(Pulled):
         below.has_total = frame.has_total
         self._tasks.tell(self, below)
 
-    def give_up(self, error: OSError | MemoryError) -> None:
+    def give_up(self, call: Call, error: OSError | MemoryError) -> None:
         """End a stream because an item, or a value that was sent into it, could not be received or kept."""
-        call = self.outstanding_call
         self.deliver_failure(call, error)
         self._tasks.cancel(call)
 
     def deliver_item(self, call: Call, frame: Yield) -> None:
         """Pass on items of a stream."""
         if isinstance(frame.payload, OSError):
-            self.give_up(frame.payload)
+            self.give_up(call, frame.payload)
             return
         if self._tasks.is_too_much(self.worker, len(frame.payload)):
-            self.give_up(self._tasks.unread_error)
+            self.give_up(call, self._tasks.unread_error)
             return
         below = Yield(call=self.task)
         below.count, below.context = frame.count, frame.context
