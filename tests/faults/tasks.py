@@ -16,11 +16,12 @@ SOON = 20.0
 PAUSE = 0.002
 
 
-def eventually(condition, limit=SOON):
-    """Wait until `condition()` holds; tell whether it did within `limit` seconds."""
-    deadline = time.monotonic() + limit
+def eventually(condition, limit=None):
+    """Wait until `condition()` holds, and fail if it does not soon; given a limit in seconds, tell whether it did."""
+    deadline = time.monotonic() + (SOON if limit is None else limit)
     while not condition():
         if time.monotonic() > deadline:
+            assert limit is not None, "it did not come true"
             return False
         time.sleep(PAUSE)
     return True
