@@ -8,11 +8,12 @@ import time
 
 import pytest
 
-from woolexec import Credentials, PeerPoolExecutor, WorkerLostError
+from woolexec import Credentials, NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.discovery.directory import Directory
 from woolexec.errors import DiscoveryError
 from woolexec.launchers import Batch, Handle, State, batch
 from woolexec.launchers.batch import command
+from woolexec.mesh.client import peers as client_peers
 
 PATIENCE = 30.0
 
@@ -71,6 +72,31 @@ def test_jobs_are_peers_and_end_with_the_executor(tmp_path):
         assert token.read_text().strip() not in launcher.scripts[0]
     assert [job.returncode for job in launcher.jobs.values()] != [None]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_that_are_refused_for_good_fail_tasks_at_once_until_that_is_mended(tmp_path, monkeypatch):
+    monkeypatch.setattr(client_peers, "_VERDICT", 0.0)
+
+    class Refusing(Shell):
+        refuses = True
+
+        async def submit(self, *args):
+            if not self.refuses:
+                return await super().submit(*args)
+            error = DiscoveryError("there is no such queue")
+            error.is_final = True
+            raise error
+
+    launcher = Refusing(folder=tmp_path, max=1, workers=1)
+    with PeerPoolExecutor(peers=launcher, peers_timeout=None) as pool:
+        for _ in range(2):
+            with pytest.raises(NoPeersError, match="there is no such queue"):
+                pool.submit(abs, -1).result(PATIENCE)
+        with pytest.raises(TimeoutError, match=r"no more than 0 can be.*there is no such queue"):
+            pool.wait_for_peers(1)
+        launcher.refuses = False
+        assert pool.wait_for_peers(1) == 1
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
 def test_batch_system_that_does_not_answer_is_named_and_its_peers_go_on(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.launchers.slurm_cluster import Cluster, missing
-from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.errors import DiscoveryError
 from woolexec.launchers import Slurm
 from woolexec.launchers import slurm as slurm_module
@@ -135,6 +135,41 @@ def test_answer_of_sbatch_without_a_number_is_an_error(monkeypatch, tmp_path):
         asyncio.run(Slurm().submit(1, "true", "run", tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("said", "is_final"),
+    [
+        ("Batch job submission failed: Invalid partition name specified", True),
+        ("Batch job submission failed: Requested node configuration is not available", True),
+        ("Memory specification can not be satisfied", True),
+        ("unrecognized option '--frob'", True),
+        ("Batch job submission failed: Unable to contact slurm controller (connect failure)", False),
+        ("Batch job submission failed: Invalid authentication credential", False),
+        ("Batch job submission failed: Job violates accounting/QOS policy", False),
+    ],
+)
+def test_what_sbatch_refuses_for_good_is_told_from_what_may_pass(monkeypatch, tmp_path, said, is_final):
+    async def refuse(*words, **options):
+        raise DiscoveryError(f"sbatch: error: {said}")
+
+    monkeypatch.setattr(slurm_module, "command", refuse)
+    with pytest.raises(DiscoveryError) as caught:
+        asyncio.run(Slurm().submit(1, "true", "run", tmp_path))
+    assert caught.value.is_final is is_final
+
+
+def test_job_that_waits_for_what_never_comes_is_taken_back_and_no_other_one_is_submitted(monkeypatch, tmp_path):
+    squeue = "7_0|PENDING|PartitionTimeLimit||N/A|\n7_1|PENDING|Resources||N/A|\n"
+    commands = Commands(monkeypatch, {"sbatch": "7\n", "squeue": squeue})
+    launcher = Slurm()
+    states = asyncio.run(launcher.states(["7_0", "7_1"], "run"))
+    assert (states["7_0"].is_over, states["7_1"].is_over) == (True, False)
+    assert [words for words in commands.all if words[0] == "scancel"] == [("scancel", "7_0")]
+    with pytest.raises(DiscoveryError, match=r"never starts: PENDING \(PartitionTimeLimit\)") as caught:
+        asyncio.run(launcher.submit(1, "true", "run", tmp_path))
+    assert caught.value.is_final
+    assert asyncio.run(launcher.submit(1, "true", "run", tmp_path)) == ["7_0"]  # for the tasks that come next
+
+
 # -- with it --------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +254,28 @@ def test_job_that_fails_is_named_with_the_end_of_its_log(slurm):
         error = str(pool.submit(abs, -1).exception(PATIENCE))
     assert "FAILED" in error
     assert "/no/such/python" in error
+
+
+@real
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"partition": "nope"}, "invalid partition"),
+        ({"gres": "gpu:9"}, "Requested node configuration is not available"),
+        ({"workers": 64}, r"PENDING \(PartitionConfig\)"),
+        ({"time": "10-0"}, r"PENDING \(PartitionTimeLimit\)"),
+    ],
+)
+def test_job_that_can_never_start_fails_the_tasks_with_the_reason_whatever_the_timeout(slurm, cluster, options, why):
+    with PeerPoolExecutor(peers=slurm(**options), peers_timeout=None) as pool:
+        with pytest.raises(NoPeersError, match=why):
+            pool.submit(abs, -1).result(PATIENCE)
+        with pytest.raises(TimeoutError, match=why):
+            pool.wait_for_peers(1)
+        with pytest.raises(NoPeersError, match=why):  # it has tried again
+            pool.submit(abs, -1).result(PATIENCE)
+        assert cluster.jobs() == {}
 
 
 @real
@@ -351,15 +408,16 @@ def test_those_that_never_come_do_not_keep_the_others_from_working(slurm, cluste
 
 @real
 @pytest.mark.slow
-def test_controller_that_is_away_for_a_while_costs_nothing(slurm, cluster):
+def test_controller_that_is_away_for_a_minute_costs_nothing(slurm, cluster):
     with PeerPoolExecutor(peers=slurm(max=1)) as pool:
-        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        there = pool.submit(os.getpid).result(PATIENCE)
         cluster.end("slurmctld")
         try:
-            assert pool.submit(time.sleep, 3).result(PATIENCE) is None
+            assert pool.submit(time.sleep, 62).result(2 * PATIENCE) is None  # longer than all that is asked meanwhile
+            assert pool.submit(os.getpid).result(PATIENCE) == there
         finally:
             cluster.start_controller()
-        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        assert pool.submit(os.getpid).result(PATIENCE) == there
         assert len(cluster.jobs()) == 1
 
 

@@ -122,6 +122,10 @@ class Scaling:
         self._next_start = now + min(PAUSE * 2**self.failures, LONGEST)
         self.failures = min(self.failures + 1, 16)
 
+    def retry(self) -> None:
+        """Start the next peers without a pause: what was wrong may be mended."""
+        self._next_start, self.failures = 0.0, 0
+
     # -- what to do ---------------------------------------------------------------------------------------------
 
     def is_starting(self, now: float) -> bool:

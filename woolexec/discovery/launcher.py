@@ -84,7 +84,8 @@ class Launcher(Discovery):
         `watch` then yields `Joined` for each when it can be reached, and `Left` when it has ended or could not start.
 
         :return: a handle for each one that will be started; fewer, if not all can be
-        :raises DiscoveryError: if none can be started now; the message tells the user why
+        :raises DiscoveryError: if none can be started now; the message tells the user why.  If that is so for good, it
+            `is_final`, and tasks fail that no other peer can run
         """
         raise NotImplementedError
 

@@ -41,6 +41,10 @@ _COST = {"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cos
 _OVER = ("Failed", "Succeeded")
 
 
+_FINAL = {401, 403, 404}
+"""What Kubernetes answers when it is not reached in the way that it should be: there is no such thing, or no right."""
+
+
 class LeaseLostError(DiscoveryError):
     """Another program has the lease."""
 
@@ -133,8 +137,10 @@ class Cluster:
                     again = False
                     await self._connect()
                     continue
-                error = _ConflictError if exc.status == 409 else DiscoveryError
-                raise error(f"{self._target}: {method}: {_message(exc)}") from exc
+                kind = _ConflictError if exc.status == 409 else DiscoveryError
+                error = kind(f"{self._target}: {method}: {_message(exc)}")
+                error.is_final = exc.status in _FINAL
+                raise error from exc
             except (aiohttp.ClientError, OSError) as exc:  # TimeoutError too
                 raise DiscoveryError(f"{self._target}: {method}: {str(exc) or type(exc).__name__}") from exc
 

@@ -41,6 +41,18 @@ _WELL = {"COMPLETED", "PREEMPTED"}
 
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
 
+_NEVER = re.compile(
+    r"PartitionConfig|PartitionNodeLimit|PartitionTimeLimit|BadConstraints|InvalidAccount|InvalidQOS"
+    r"|(Account|QOS)NotAllowed|(Assoc|QOS)Max\w+PerJob\w*"
+)
+"""The reasons for which a job waits that does not fit the cluster: it starts only if an administrator changes that."""
+
+_REFUSED = re.compile(
+    r"invalid (?!.*credential)|configuration is not available|can ?not be satisfied|unrecognized option|not permitted",
+    re.IGNORECASE,
+)
+"""What sbatch says of a job that it would never take."""
+
 _FORMAT = "JobArrayID:|,State:|,Reason:|,NodeList:|,PreemptTime:|"
 """What squeue says of a job; the last is a date once the job has been chosen to make room for another one."""
 
@@ -91,6 +103,7 @@ class Slurm(Batch):
         super().__init__(**options)
         self.partition, self.time, self.gres = partition, time, gres
         self.sbatch = tuple(sbatch)
+        self._unfit = ""  # why a job will never start
         self._clusters: dict[str, str] = {}  # by the numbers of jobs: those that are not on the default one
 
     @classmethod
@@ -123,9 +136,13 @@ class Slurm(Batch):
 
     async def submit(self, count: int, script: str, name: str, logs: Path) -> Sequence[str]:
         """Submit an array of jobs."""
+        if self._unfit:
+            error = DiscoveryError(f"slurm: such a job never starts: {self._unfit}")
+            error.is_final, self._unfit = True, ""  # it is tried again when other tasks come
+            raise error
         given = {"partition": self.partition, "time": self.time, "gres": self.gres, "cpus-per-task": self.workers}
         options = [f"--{option}={value}" for option, value in given.items() if value is not None]
-        said = await command(
+        words = [
             "sbatch",
             "--parsable",
             f"--array=0-{count - 1}",
@@ -137,8 +154,12 @@ class Slurm(Batch):
             f"--signal=B:TERM@{_BEFORE_THE_LIMIT}",
             *options,
             *self.sbatch,
-            stdin=f"{_HEAD}{script}",
-        )
+        ]
+        try:
+            said = await command(*words, stdin=f"{_HEAD}{script}")
+        except DiscoveryError as exc:
+            exc.is_final = exc.is_final or bool(_REFUSED.search(str(exc)))
+            raise
         # Some sites have it print a greeting too.
         found = [match for line in said.splitlines() if (match := _NUMBER.fullmatch(line.strip()))]
         if not found:
@@ -159,6 +180,9 @@ class Slurm(Batch):
             why = f" ({reason})" if reason not in ("", "None") else ""
             where = f" on {node}" if node else ""
             is_over = state in _OVER
+            if state == "PENDING" and _NEVER.fullmatch(reason):
+                self._unfit, is_over = f"{state}{why}", True
+                await command("scancel", *self._where(_number_of(key)), key, without=_QUIET)
             found[key] = State(
                 is_over,
                 is_over and state not in _WELL,

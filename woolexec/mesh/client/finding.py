@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from woolexec.discovery.base import Left
 from woolexec.errors import DiscoveryError
+from woolexec.mesh.client.scaler import Scaler
 from woolexec.mesh.security.record_key import RecordKey
 from woolexec.printable import printable
 
@@ -117,8 +119,18 @@ class Finder:
         failed_at = self._failed_at
         return self._is_final and failed_at is not None and failed_at >= since
 
+    def possible(self, since: float) -> float:
+        """Return the maximum number of its peers; infinity if that is not known."""
+        if self.is_hopeless(since):
+            return 0
+        if isinstance(self.discovery, Scaler):
+            return self.discovery.possible(since)
+        return inf if self.discovery.count is None else self.discovery.count
+
     def hasten(self, since: float) -> None:
         """Watch it again now if it has failed before that."""
+        if isinstance(self.discovery, Scaler):
+            self.discovery.hasten(since)
         if self._failed_at is not None and self._failed_at < since:
             self._again.set()
 

@@ -119,7 +119,7 @@ class Peers:
             on_final=self._tell,
             randomness=self._random,
         )
-        self._scalers = Scalers(self._attempts.candidates, self._attempts.hear)
+        self._scalers = Scalers(self._attempts.candidates, self._attempts.hear, self._tell)
         self._finders = [
             Finder(each, credentials, on_event=self._attempts.hear, on_final=self._tell, randomness=self._random)
             for each in self._scalers.wrap(discoveries)
@@ -160,11 +160,8 @@ class Peers:
     @property
     def possible(self) -> float:
         """Return the maximum number of peers that can be connected, as far as is known."""
-        if not all(finder.discovery.count is not None for finder in self._finders):
-            return inf
-        hopeless = sum(known.is_hopeless(self._asked_at) for known in self._attempts.candidates)
-        named = sum(finder.discovery.count or 0 for finder in self._finders if not finder.is_hopeless(self._asked_at))
-        return named - hopeless
+        named = sum(finder.possible(self._asked_at) for finder in self._finders)
+        return named - sum(known.is_hopeless(self._asked_at) for known in self._attempts.candidates)
 
     @property
     def _attainable(self) -> float:

@@ -52,6 +52,7 @@ class Scaler(Discovery):
 
     :param links_of: returns the links to peers that this discovery has found, by the keys of their records
     :param hear: called with events beside those of `watch`
+    :param on_final: called when waiting for more of its peers makes no sense
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class Scaler(Discovery):
         launcher: Launcher,
         links_of: Callable[[Discovery], Mapping[str, Link]],
         hear: Callable[[Discovery, Event], object],
+        on_final: Callable[[], object],
     ) -> None:
-        self._launcher, self._links_of, self._hear = launcher, links_of, hear
+        self._launcher, self._links_of, self._hear, self._on_final = launcher, links_of, hear, on_final
         self.signs, self.most = launcher.signs, launcher.max
         self._policy = Scaling(launcher.min, launcher.max, launcher.idle_timeout)
         self._handles: dict[str, Handle] = {}
@@ -68,6 +70,7 @@ class Scaler(Discovery):
         self._heads: dict[Any, tuple[int, float]] = {}  # by link: the oldest call there, and since when it is that
         self._known: Link | None = None  # the last one, as an example of what its peers have
         self._trouble = ""
+        self._refused_at: float | None = None  # when a start was refused for good
 
     def __str__(self) -> str:
         return str(self._launcher)
@@ -76,6 +79,17 @@ class Scaler(Discovery):
     def is_starting(self) -> bool:
         """Peers are on their way."""
         return self._policy.is_starting(monotonic())
+
+    def possible(self, since: float) -> float:
+        """Return the maximum number of its peers: those that there are if others have been refused for good since."""
+        refused_at = self._refused_at
+        return len(self._handles) if refused_at is not None and refused_at >= since else inf
+
+    def hasten(self, since: float) -> None:
+        """Try again to start peers now if that was refused for good before then: what was wrong may be mended."""
+        if self._refused_at is not None and self._refused_at < since:
+            self._refused_at = None
+            self._policy.retry()
 
     @property
     def trouble(self) -> str:
@@ -168,8 +182,13 @@ class Scaler(Discovery):
             handles = list(await self._launcher.start(count))
         except DiscoveryError as exc:
             self._complain(str(exc))
+            if exc.is_final:
+                self._refused_at = monotonic()
+                self._on_final()
         except Exception as exc:  # a third-party launcher: it is tried again, later and later
             self._complain(f"{type(self._launcher).__name__}.start: {exc!r}")
+        else:
+            self._refused_at = None
         finally:
             self._handles.update((handle.key, handle) for handle in handles)
             self._policy.started([handle.key for handle in handles], count, monotonic())
@@ -194,10 +213,13 @@ class Scalers:
 
     :param candidates: the records that the client knows
     :param hear: called with events of these discoveries, beside those that they yield
+    :param on_final: called when waiting for more peers of one of them makes no sense
     """
 
-    def __init__(self, candidates: Candidates, hear: Callable[[Discovery, Event], object]) -> None:
-        self._candidates, self._hear = candidates, hear
+    def __init__(
+        self, candidates: Candidates, hear: Callable[[Discovery, Event], object], on_final: Callable[[], object]
+    ) -> None:
+        self._candidates, self._hear, self._on_final = candidates, hear, on_final
         self._all: list[Scaler] = []
         self._waits_since: float | None = None  # since when tasks wait while there is no peer; infinity: it was said
 
@@ -205,7 +227,7 @@ class Scalers:
         """Yield the discoveries to use: those that there are, with scalers in place of launchers."""
         for each in discoveries:
             if isinstance(each, Launcher):
-                self._all.append(Scaler(each, self._links_of, self._hear))
+                self._all.append(Scaler(each, self._links_of, self._hear, self._on_final))
                 yield self._all[-1]
             else:
                 yield each
