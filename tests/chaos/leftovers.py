@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import dropwhile
 from pathlib import Path
 from statistics import median
 
@@ -52,7 +53,12 @@ class Sizes:
 
 
 def grown(looks: list[Size]) -> str | None:
-    """Say by how much a process has grown from its second fifth to its last; None if it has not, or lived briefly."""
+    """
+    Say by how much a process has grown from its second fifth to its last; None if it has not, or lived briefly.
+
+    Its life begins with its second thread: before that it imports modules, for as long as it was stopped meanwhile.
+    """
+    looks = list(dropwhile(lambda look: look.threads == 1, looks))
     if len(looks) < LOOKS:
         return None
     fifth = len(looks) // 5

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from tests.chaos.leftovers import GROWTH, LOOKS, Before, Sizes, grown
+from tests.chaos.leftovers import GROWTH, LOOKS, MORE_DESCRIPTORS, Before, Sizes, grown
 from tests.chaos.processes import Size
 
 FLAT = [Size(50, 20, 5)] * LOOKS
@@ -31,6 +31,10 @@ def test_one_look_at_a_busy_moment_is_no_growth():
 
 def test_first_looks_do_not_count_as_a_process_takes_what_it_needs():
     assert grown([Size(5, 5, 1), *FLAT, *FLAT]) is None
+
+
+def test_process_that_took_long_to_start_has_not_grown_by_what_it_needs():
+    assert grown([*[Size(5, 4, 1)] * LOOKS, *[Size(50, 4 + 2 * MORE_DESCRIPTORS, 9)] * LOOKS]) is None
 
 
 def test_process_that_lived_briefly_has_not_grown():
