@@ -149,6 +149,33 @@ def test_copy_in_a_forked_child_runs_nothing_and_waits_for_nothing(engine):
         engine._loop.forked = False
 
 
+def test_shutdown_waits_for_a_call_whose_thread_another_one_was_just_starting(engine, monkeypatch):
+    """The first to submit starts the engine's thread; nobody else who submits meanwhile waits for that."""
+    begins, go_on = threading.Event(), threading.Event()
+    loop = engine._loop
+    wake = loop.wake
+
+    def begin_late():
+        if threading.current_thread() is first:
+            begins.set()
+            go_on.wait(PATIENCE)
+        wake()
+
+    monkeypatch.setattr(loop, "wake", begin_late)
+    calls = [make_call(engine, abs, -number) for number in (1, 2)]
+    first = threading.Thread(target=engine.submit, args=calls[:1])
+    first.start()
+    begins.wait(PATIENCE)
+    engine.submit(calls[1])
+    engine.shutdown(wait=False, cancel=False)
+    go_on.set()
+    first.join()
+
+    for call in calls:
+        assert call.receiver.done.wait(PATIENCE)
+    assert [call.receiver.value for call in calls] == [1, 2]
+
+
 def test_shutdown_that_cancels_is_handled_before_outcomes_that_come_after_it(monkeypatch, tmp_path):
     is_late, go_on = threading.Event(), threading.Event()
 

@@ -139,13 +139,22 @@ class Loop:
             here.begins -= 1
 
     def retire(self) -> bool:
-        """Stop for good if the thread has not started; return False if it has."""
+        """
+        Stop for good if the thread has not started and has nothing to do; return False otherwise.
+
+        Of several threads that submit the first calls, one starts the thread, and the others do not wait for that.
+        Whoever puts something into the inbox looks afterwards whether this has stopped.
+        """
         try:
-            self._first.pop()
+            begin = self._first.pop()
         except IndexError:
             return False
         self.stopped = True
-        return True
+        if not self.inbox:
+            return True
+        self.stopped = False
+        self._first.append(begin)
+        return False
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
