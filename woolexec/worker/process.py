@@ -34,7 +34,7 @@ from woolexec.wire.handlers import Handlers
 from woolexec.wire.shared_page import CRASH, DUMPS, SharedPage
 from woolexec.wire.unpickling import loads, restrict
 from woolexec.wire.values import WithValues
-from woolexec.worker import debugging, missing_names, nested_tasks
+from woolexec.worker import debugging, forked, missing_names, nested_tasks
 from woolexec.worker.frame_reader import Reading
 from woolexec.worker.import_path import follow_path
 from woolexec.worker.interrupts import Interrupts
@@ -253,7 +253,6 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
     :param descriptors: the socket on which memory files are received and sent
     :param page_fd: descriptor of the shared page
     """
-    import atexit
     import faulthandler
 
     os.set_blocking(sock.fileno(), True)  # the parameter is positional-only
@@ -278,6 +277,7 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
         dump_on_signal(page_fd, DUMPS)
         worker.page.set_ready()
         worker.interrupts.install()
+        forked.watch()
         worker.run()
     except SystemExit:
         pass
@@ -286,17 +286,4 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
 
         traceback.print_exc()
         code = 1
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]  # as at interpreter exit; we are killed if it takes long
-    except BaseException:  # Ctrl-C
-        pass
-    try:
-        atexit._run_exitfuncs()
-    except BaseException:  # user code
-        pass
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BaseException:  # closed, or replaced by the user
-            pass
-    os._exit(code)
+    forked.leave(code)

@@ -1,0 +1,66 @@
+"""
+Processes that tasks fork: they end where the task ends, as a program does that reaches its end.
+
+Otherwise such a process would send the outcome of the task, which is its parent's, and then take calls from the socket
+of its parent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+
+from woolexec.platform.posix import at_fork
+from woolexec.worker import sync_lane
+from woolexec.worker.job import Job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+
+def watch() -> None:
+    """Have processes that are forked from this worker end with the task."""
+    at_fork(after_in_child=_forked)
+
+
+def _forked() -> None:
+    # Patched where they are looked up: looking for the process id would cost each call something.
+    for owner, name, end in (
+        (Job, "succeed", lambda *_, **__: leave(0)),
+        (Job, "fail", lambda _job, _transport, _seconds, exc, **_: _leave_for(exc)),
+        (sync_lane, "dump_failure", lambda exc, **_: _leave_for(exc)),  # of an item of a map
+    ):
+        setattr(owner, name, end)
+
+
+def _leave_for(exc: BaseException) -> NoReturn:
+    code: Any = 1
+    if isinstance(exc, SystemExit):
+        code = 0 if exc.code is None else exc.code
+        if not isinstance(code, int):
+            sys.stderr.write(f"{code}\n")
+            code = 1
+    else:
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+    leave(code & 0xFF)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process as the interpreter would: wait for threads, run exit functions, flush the streams."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # as at interpreter exit; we are killed if it takes long
+    except BaseException:  # Ctrl-C
+        pass
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:  # user code
+        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:  # closed, or replaced by the user
+            pass
+    os._exit(code)
