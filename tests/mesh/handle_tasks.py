@@ -1,6 +1,9 @@
 """What the tests of handles submit: importable in a moment, which a test module is not."""
 
+import os
+
 from tests.faults.actors import Counter, Refusing, see_sizes
+from tests.faults.tasks import note
 from woolexec import current_executor
 
 
@@ -64,3 +67,9 @@ def third_time(counter, path):
     if path.stat().st_size < 3:
         raise OSError("not yet")
     return "third"
+
+
+def wait_for_method(counter, mine, method, *args):
+    """Wait for a call of an actor, in a process whose number is noted."""
+    note(mine, os.getpid())
+    return counter.submit(method, *args).result()

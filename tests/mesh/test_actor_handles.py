@@ -1,12 +1,16 @@
 """Handles of actors in tasks at peers: their calls go by way of the process that has made the actor."""
 
+import os
+import signal
+
 import pytest
 
 from tests.faults import actors
 from tests.faults.actors import Counter, Refusing, Talker
+from tests.faults.tasks import note
 from tests.mesh import handle_tasks as tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import ActorLostError, PeerPoolExecutor
+from woolexec import ActorLostError, PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.server.peer import Peer
 
 
@@ -126,6 +130,21 @@ def test_peer_that_is_not_trusted_cannot_call_actors(peer):
 
         assert "cannot call actors" in str(pool.submit(actors.use, counter, 1).exception(PATIENCE))
         assert counter.submit(Counter.add, 1).result(PATIENCE) == 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_death_of_a_task_that_waits_for_an_actor_harms_nobody(pool, everywhere, tmp_path, kind):
+    mine, began, until = tmp_path / "pid", tmp_path / "began", tmp_path / "until"
+    method = (Counter.hold, began, until) if kind == "plain" else (Counter.meet, began, 2)
+    future = pool.submit(tasks.wait_for_method, everywhere[0], mine, *method)
+    eventually(began.exists)
+    os.kill(int(mine.read_text()), signal.SIGKILL)
+    assert isinstance(future.exception(PATIENCE), WorkerLostError)
+    for path in (began, until):
+        note(path, "go on")
+    assert [counter.submit(Counter.add, 1).result(PATIENCE) for counter in everywhere] == [1, 1]
+    assert pool.submit(actors.use, everywhere[0], 2).result(PATIENCE) == [2, 3]
+    assert len(pool._peers.links) == 2
 
 
 def test_retries_of_a_task_s_call_are_the_owner_s_matter(pool, everywhere, tmp_path):

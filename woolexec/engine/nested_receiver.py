@@ -8,7 +8,7 @@ from woolexec.wire.frames import Progress, Raise, Return, Started, Yield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
     from typing import Any, Protocol
 
     from woolexec.core.call import Call
@@ -46,8 +46,6 @@ class Receiver(Pulled):
 
     outstanding_call: Call
     """Not there any more when the task is forgotten: it refers to this, and keeps the arguments alive."""
-    line: Hashable | None = None
-    """Names the actor, if it is a call of one that is on its way to a client: see `Outbox.put_frame`."""
 
     def __init__(self, tasks: NestedTasks, worker: Worker, parent: int, task: int, size: int) -> None:
         self._tasks = tasks

@@ -7,12 +7,13 @@ import pytest
 from woolexec import ActorLostError, ProtocolError
 from woolexec.core.call import Call, Function
 from woolexec.core.group import Group
+from woolexec.futures.call_future import Nobody
 from woolexec.mesh.link.outbox import ABOVE
 from woolexec.mesh.server import upward
 from woolexec.mesh.server.upward import Upward
 from woolexec.options import TaskOptions
 from woolexec.wire.fast_frames import decode
-from woolexec.wire.frames import Cancel, Close, Return, Started, Submit
+from woolexec.wire.frames import Cancel, Close, Return, Started, Submit, Yield
 
 
 class Links:
@@ -27,6 +28,8 @@ class Links:
 
     def hear(self, target, frame):
         self.heard.append((target, frame))
+        if isinstance(frame, Return):
+            self.group.finish(target.lane_place, frame.call[0], 0.0)
 
     def leave_upward(self, client, error_of):
         self.left.append(error_of)
@@ -47,8 +50,6 @@ class Outbox:
 
 
 class Receiver:
-    line = None
-
     def __init__(self):
         self.failures, self.starts = [], 0
 
@@ -105,6 +106,24 @@ def test_frames_of_one_actor_are_in_one_line_and_those_of_questions_in_their_own
     way.send_command(Cancel(call=question.number))
 
     assert way._outbox.lines == [b"key"] * 4 + [ABOVE | question.number] * 2
+
+
+def test_call_that_nobody_waits_for_any_more_is_cancelled_in_the_line_of_its_actor(way):
+    call = submit(way)
+    call.receiver = Nobody()
+    way.send_command(Cancel(call=call.number))
+
+    assert way._outbox.lines == [b"key"] * 2
+
+
+def test_number_of_a_call_that_has_ended_names_no_actor(way):
+    call = submit(way)
+    way.handlers[Yield](Yield(call=call.number))
+    way.send_command(Cancel(call=call.number))
+    way.handlers[Return](Return(call=(call.number,)))
+    way.send_command(Cancel(call=call.number))
+
+    assert way._outbox.lines == [b"key"] * 2 + [ABOVE | call.number]
 
 
 def test_answers_are_handled_as_those_of_a_peer_and_starts_are_told(way):

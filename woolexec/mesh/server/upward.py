@@ -44,7 +44,7 @@ class Upward(Remote):
     :ivar hops: peers between that client and the one whose tasks these are
     """
 
-    __slots__ = ("_arriving", "_links", "_outbox", "handlers", "has_sent", "hops", "lane_place", "name")
+    __slots__ = ("_arriving", "_lines", "_links", "_outbox", "handlers", "has_sent", "hops", "lane_place", "name")
 
     def __init__(self, links: Links, outbox: Outbox, arriving: Arriving, client: str) -> None:
         super().__init__(monotonic())
@@ -53,6 +53,7 @@ class Upward(Remote):
         self.candidate = Candidate(self, client, client, is_here=False, address=client)
         self.lane_place = RemoteLane(self, _MOST, monotonic())
         self._links, self._outbox, self._arriving = links, outbox, arriving
+        self._lines: dict[int, bytes] = {}  # by the numbers of calls of actors, the actors' keys
         links.ups[self] = None
         self.handlers: dict[type[Message], Callable[[Any], None]] = dict.fromkeys(
             (Return, Raise, Started, Yield), self._hear
@@ -76,13 +77,13 @@ class Upward(Remote):
         frame.main_name = main_name
         if options is not None:
             frame.options = Options(**options.submit_fields)
-        call.receiver.line = actor or None  # its calls must not pass each other, nor the one that makes it
+        if actor:  # its calls must not pass each other, nor the one that makes it
+            self._lines[call.number] = actor
         self._outbox.put_frame(ABOVE | call.number, frame, call.payload, actor or None)
 
     def _line_of(self, number: int) -> Hashable:
         """Return what names the line in which the frames of a call keep their order: its actor, if it has one."""
-        call = self.lane_place.outstanding.get(number)
-        return (None if call is None else call.receiver.line) or ABOVE | number
+        return self._lines.get(number) or ABOVE | number
 
     def send_command(self, frame: Any, file: File | None = None) -> None:
         """Send a command for a call; a coroutine that is to be cancelled is closed, as a stream is."""
@@ -122,6 +123,8 @@ class Upward(Remote):
                 call.receiver.deliver_start(call)
         else:
             self._links.hear(self, frame)
+            if number not in self.lane_place.outstanding:
+                self._lines.pop(number, None)
 
     def close(self) -> None:
         """Fail the calls that have not ended: the link has."""
