@@ -165,6 +165,74 @@ def _stream_async(maker: Maker, number: int) -> Future[Any]:
     return maker.consumers.start(consume)
 
 
+def _actor(maker: Maker, number: int) -> Future[Any]:
+    method = maker.dice.choice([tasks.Tally.count, tasks.Tally.count_async])
+    size, restarts = maker.dice.randrange(1, 60), maker.dice.choice([0, MANY])
+
+    def consume() -> bool:
+        with maker.pool.with_options(restarts=restarts).actor(tasks.Tally) as tally:
+            found = [_outcome(future) for future in [tally.submit(method) for _ in range(size)]]
+        if method is tasks.Tally.count_async:
+            return _are_distinct(found)
+        lives = [life for life, _ in found if life]
+        return _are_in_order(found) and (restarts > 0 or found[: len(lives)] == [each for each in found if each[0]])
+
+    return maker.consumers.run(consume)
+
+
+def _actor_of_tasks(maker: Maker, number: int) -> Future[Any]:
+    size, calls = maker.dice.randrange(1, 8), maker.dice.randrange(1, 20)
+
+    def consume() -> bool:
+        with maker.pool.with_options(restarts=MANY).actor(tasks.Tally) as tally:
+            futures = [maker.pool.submit(tasks.count_there, tally, calls) for _ in range(size)]
+            lists = [found for future in futures if (found := _outcome(future, lost=[]))]
+        orders = [
+            [count for life, count in found if life == one] for found in lists for one in {life for life, _ in found}
+        ]
+        return _are_distinct([each for found in lists for each in found]) and all(
+            each == sorted(each) for each in orders
+        )
+
+    return maker.consumers.run(consume)
+
+
+def _outcome(future: Future[Any], lost: Any = (b"", 0)) -> Any:
+    """Return the value of a call; something else if it was lost."""
+    try:
+        return future.result()
+    except WorkerLostError:
+        return lost
+
+
+def _are_in_order(found: list[tuple[bytes, int]]) -> bool:
+    """Whether the calls of each life have the numbers 1, 2, 3 and so on, and no life comes back."""
+    lives = list(dict.fromkeys(life for life, _ in found if life))
+    wanted = [(one, number + 1) for one in lives for number in range(sum(life == one for life, _ in found))]
+    return [each for each in found if each[0]] == wanted
+
+
+def _are_distinct(found: list[tuple[bytes, int]]) -> bool:
+    """Whether no two calls were the same one."""
+    there = [each for each in found if each[0]]
+    return len(set(there)) == len(there)
+
+
+def _graph(maker: Maker, number: int) -> Future[Any]:
+    size, graph, values = maker.dice.randrange(2, 60), {}, [number]
+    graph["n", 0] = (tasks.total, number)
+    for node in range(1, size):
+        needed = maker.dice.sample(range(node), min(node, maker.dice.randrange(1, 4)))
+        graph["n", node] = (tasks.total, node, *(("n", each) for each in needed))
+        values.append(node + sum(values[each] for each in needed))
+    futures = maker.pool.with_options(retries=MANY).submit_graph(graph)
+
+    def consume() -> bool:
+        return [futures["n", node].result() for node in range(size)] == values
+
+    return maker.consumers.run(consume)
+
+
 def _kind(
     name: str,
     weight: float,
@@ -212,6 +280,10 @@ KINDS = [
     _kind("gather", 2, _gather, starts=0, is_right=_is_true),
     _kind("stream", 2, _stream, is_right=_is_true),
     _kind("asynchronous stream", 2, _stream_async, is_right=_is_true),
+    _kind("actor", 2, _actor, starts=0, is_right=_is_true),
+    _kind("actor of tasks", 1, _actor_of_tasks, starts=0, is_right=_is_true),
+    _kind("task with an actor", 1, lambda m, n: m.pool.submit(tasks.with_actor, n, m.dice.randrange(9))),
+    _kind("graph", 2, _graph, starts=0, is_right=_is_true),
 ]
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from woolexec import current_executor
+from woolexec import Actor, current_executor
 
 _RECORD = struct.Struct("<Q")
 _journal = -1
@@ -157,3 +157,36 @@ def closure(factor: int) -> Any:
         return 3 * number + 0 * factor
 
     return inner
+
+
+def total(*numbers: int) -> int:
+    return sum(numbers)
+
+
+class Tally:
+    """An object of an actor; `life` names its process, of which each incarnation has another one."""
+
+    def __init__(self) -> None:
+        self.life, self.calls = os.urandom(8), 0
+
+    def count(self) -> tuple[bytes, int]:
+        """Return which call of this life this is."""
+        self.calls += 1
+        return self.life, self.calls
+
+    async def count_async(self) -> tuple[bytes, int]:
+        await asyncio.sleep(0.001)
+        return self.count()
+
+
+def count_there(tally: Actor[Tally], calls: int) -> list[tuple[bytes, int]]:
+    """Call an actor from a task."""
+    return [future.result() for future in [tally.submit(Tally.count) for _ in range(calls)]]
+
+
+def with_actor(number: int, calls: int) -> int:
+    """Make an actor in a task, and call it."""
+    note(number)
+    with current_executor().actor(Tally) as tally:
+        found = [count for _, count in count_there(tally, calls)]
+    return 3 * number if found == list(range(1, calls + 1)) else -1
