@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("kubernetes.aio")
 
 from tests.launchers.kubernetes_server import Refusal, Server
-from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.errors import DiscoveryError
 from woolexec.launchers import Kubernetes, kubernetes, kubernetes_client
 from woolexec.launchers.kubernetes import main
@@ -67,6 +67,12 @@ def test_configuration_that_is_missing_is_said(monkeypatch, tmp_path):
 
 
 # -- with it ----------------------------------------------------------------------------------------------------------
+
+
+def test_deployment_that_may_not_be_used_fails_tasks_at_once(server):
+    with PeerPoolExecutor(peers="k8s://team/others", peers_timeout=None) as pool:
+        assert isinstance(error := pool.submit(abs, -1).exception(PATIENCE), NoPeersError)
+        assert "(status 403)" in str(error)
 
 
 @pytest.mark.slow
