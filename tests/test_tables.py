@@ -56,7 +56,7 @@ def test_notebooks_get_a_table_with_all_columns():
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (0.0, "0.00 µs"),
+        (0.0, "0 s"),
         (1.234e-6, "1.23 µs"),
         (0.000_999, "999 µs"),
         (0.0123, "12.3 ms"),

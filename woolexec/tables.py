@@ -35,8 +35,8 @@ class Table(NamedTuple):
 
 def duration(seconds: float | None) -> str:
     """Return a duration with its unit, in at most seven characters."""
-    if seconds is None:
-        return ""
+    if not seconds:
+        return "" if seconds is None else "0 s"
     for limit, factor, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "min")):
         if seconds < limit:
             return f"{seconds * factor:.{2 if seconds * factor < 10 else 1 if seconds * factor < 100 else 0}f} {unit}"

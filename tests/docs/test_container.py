@@ -65,6 +65,17 @@ def test_dockerfile_has_no_faults():
     subprocess.run([program, str(FOLDER / "Dockerfile")], check=True, timeout=30)
 
 
+def test_compose_takes_the_file():
+    for words in (["docker", "compose"], ["docker-compose"]):
+        if (
+            shutil.which(words[0])
+            and subprocess.run([*words, "version"], capture_output=True, check=False).returncode == 0
+        ):
+            subprocess.run([*words, "--file", FOLDER / "compose.yaml", "config", "--quiet"], check=True, timeout=30)
+            return
+    pytest.skip("not installed: docker compose")
+
+
 def test_image_serves_as_a_user_without_rights_and_is_told_to_end_by_sigterm():
     assert command()[:2] == ["woolexec", "serve"]
     assert settings_of(command()[2:], {"WOOLEXEC_TOKEN_FILE": "/run/secrets/token"})["bind"].endswith(
