@@ -27,17 +27,23 @@ SMALL = 32 << 20
 SETTLE = 10.0
 """Seconds within which what the run has started must be gone after its end."""
 
-_FOLDERS = ("/tmp", "/dev/shm")
+FOLDERS = ("/tmp", "/dev/shm")
 _UNSHARE = ["unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc"]
-_MOUNT = " && ".join(f"mount -t tmpfs -o size=$0 chaos {folder}" for folder in _FOLDERS)
+_MOUNT = " && ".join(f"mount -t tmpfs -o size=$0 chaos {folder}" for folder in FOLDERS)
 _PROGRAM = f"{_MOUNT} && ip link set lo up && exec "
+
+
+def is_small(folder: str) -> bool:
+    """Return whether a folder may be filled: its file system is one that was made for a run."""
+    system = os.statvfs(folder)
+    return system.f_frsize * system.f_blocks <= SMALL
 
 
 @functools.cache
 def prefix() -> tuple[list[str], str]:
     """Return the command that runs another in such namespaces, and why there is none."""
     for path in (sys.prefix, sys.base_prefix, os.getcwd()):
-        if any(Path(path).resolve().is_relative_to(folder) for folder in _FOLDERS):
+        if any(Path(path).resolve().is_relative_to(folder) for folder in FOLDERS):
             return [], f"a run has a /tmp and a /dev/shm of its own, and needs {path}"
     why = ""
     for unshare in (_UNSHARE, [*_UNSHARE, "--map-root-user"]):
@@ -86,7 +92,7 @@ def _left() -> list[str]:
     for kind in ("tcp", "tcp6"):
         lines = Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
         found += [f"{kind} socket at {line.split()[1]}" for line in lines if line.split()[3] == _LISTEN]
-    return found + [str(path) for folder in _FOLDERS for path in Path(folder).iterdir()]
+    return found + [str(path) for folder in FOLDERS for path in Path(folder).iterdir()]
 
 
 def _command(folder: Path) -> str:
