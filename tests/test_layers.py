@@ -24,6 +24,7 @@ ROWS = {
     "checks": 0,
     "options": 0,
     "resources": 0,
+    "class_attributes": 0,
     "imported": 0,
     "printable": 0,
     "task_progress": 0,

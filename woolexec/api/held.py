@@ -14,6 +14,7 @@ from itertools import islice
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from weakref import getweakrefcount
 
+from woolexec.class_attributes import defines
 from woolexec.wire.arrays import is_array
 from woolexec.wire.atoms import SAFE
 from woolexec.wire.inputs import is_future_class
@@ -78,14 +79,28 @@ def _parts(fn: Any) -> Iterator[Any]:
         yield fn.__self__ if isinstance(fn, MethodType | BuiltinFunctionType) else fn
 
 
-def _with_finalizers(values: Any, depth: int = 2) -> Iterator[Any]:
-    """Yield those of the values, and of the elements of containers among them, that may have finalizers."""
+def _with_finalizers(values: Any, depth: int = 2, plain: set[type] | None = None) -> Iterator[Any]:
+    """
+    Yield those of the values, and of the elements of containers among them, that may have finalizers.
+
+    :param plain: the classes found so far whose objects have none but those of weak references
+    """
+    plain = set() if plain is None else plain
     for value in islice(values, _MOST):
         cls = type(value)
-        if cls in SAFE or is_array(value) or is_future_class(cls):
+        if cls in SAFE:
             continue
-        if cls in (list, tuple, set, frozenset, dict):
+        if cls in plain:
+            if getweakrefcount(value):
+                yield value
+        elif cls in (list, tuple, set, frozenset, dict):
             if depth:
-                yield from _with_finalizers(value.values() if cls is dict else value, depth - 1)
-        elif hasattr(cls, "__del__") or (not issubclass(cls, _REFERENCED) and getweakrefcount(value)):
+                yield from _with_finalizers(value.values() if cls is dict else value, depth - 1, plain)
+        elif is_array(value) or is_future_class(cls):
+            continue
+        elif defines(cls, "__del__"):
             yield value
+        elif not issubclass(cls, _REFERENCED):
+            plain.add(cls)
+            if getweakrefcount(value):
+                yield value

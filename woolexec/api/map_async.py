@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from woolexec.api.background import Background
 from woolexec.api.map_batches import Board, ChunkSender, FutureSender, Unit
 from woolexec.api.map_parts import FailedItem, opened
+from woolexec.class_attributes import defines
 from woolexec.core.batching import next_pickle
 from woolexec.futures.awaiting import GRACE
 from woolexec.futures.latch import Latch
@@ -387,4 +388,4 @@ _END = object()
 def _has_length(iterable: Any) -> bool:
     """Return whether an iterable is a collection, so that taking items that are never used does no harm."""
     cls = type(iterable)
-    return hasattr(cls, "__len__") and not (hasattr(cls, "__next__") or hasattr(cls, "__anext__"))
+    return defines(cls, "__len__") and not defines(cls, "__next__", "__anext__")

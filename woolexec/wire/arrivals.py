@@ -12,6 +12,7 @@ import sys
 from types import FunctionType
 from weakref import WeakKeyDictionary, WeakSet
 
+from woolexec.class_attributes import defines
 from woolexec.wire import stand_ins, unpickling
 from woolexec.wire.modules import MAIN
 
@@ -84,7 +85,7 @@ def set_state(fn: Any, state: Any) -> None:
 
 def _is_news(seen: dict[str, bytes], name: str, value: Any) -> bool:
     """Return whether a value arrives for the first time, or differs from the one that arrived last."""
-    if isinstance(value, FunctionType | type) or hasattr(type(value), "__get__") or name == "_abc_impl":
+    if isinstance(value, FunctionType | type) or defines(type(value), "__get__") or name == "_abc_impl":
         return True
     try:
         data = b"anew" if type(value) in stand_ins.ANEW else unpickling.fingerprint(value)

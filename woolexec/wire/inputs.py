@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from _thread import _local
 
+from woolexec.class_attributes import defines
 from woolexec.imported import imported
 from woolexec.wire.payload import APART, File, Parts, pack
 from woolexec.wire.unpickling import loads
@@ -66,9 +67,7 @@ def call_first(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 def is_future_class(cls: type) -> bool:
     """Return whether this is a class of futures: of `concurrent.futures` or of asyncio."""
-    if hasattr(cls, "deliver_kept"):  # ours
-        return True
-    if hasattr(cls, "_asyncio_future_blocking"):  # as `asyncio.isfuture` does
+    if defines(cls, "deliver_kept", "_asyncio_future_blocking"):  # ours, or what `asyncio.isfuture` takes for one
         return True
     base = imported("concurrent.futures._base")
     return base is not None and issubclass(cls, base.Future)
