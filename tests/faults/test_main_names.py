@@ -136,3 +136,24 @@ def test_names_that_are_imported_lazily_are_imported_in_workers(run):
     *lines, error = output(run(script))
     assert lines == ["True 1", "True b"]
     assert "missing_module" in error
+
+
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_global_that_has_an_earlier_value_again_is_seen(run, size):
+    script = f"""
+        from woolexec import PeerPoolExecutor
+        A, B = "a" * {size}, "b" * {size}
+        def first(*_): return VALUE[0]
+        def second(*_): return VALUE[0]
+        async def coroutine(*_): return VALUE[0]
+        with PeerPoolExecutor(1) as pool:
+            for use in lambda fn: pool.submit(fn).result(), lambda fn: next(pool.map(fn, [1])):
+                got = ""
+                for function in first, second, first, coroutine, first:
+                    for VALUE in A, B, A:
+                        got += use(function)
+                for VALUE, function in (A, first), (B, second), (A, first), (B, coroutine), (A, first):
+                    got += use(function)
+                print(got)
+    """
+    assert output(run(script)) == ["aba" * 5 + "ababa"] * 2

@@ -216,6 +216,8 @@ class _Taker:
         except Exception:
             self._left |= dict.fromkeys(keys, group)
             raise
+        if any(self._arrived.get(key, _NEVER)[0] not in (digest, _NEVER[0]) for key in keys):
+            unpickling.changes += 1
         for key, value in zip(keys, values, strict=True):
             self._failed.pop(key, None)
             self._arrived[key] = digest, value

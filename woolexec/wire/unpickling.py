@@ -23,6 +23,9 @@ is_worker = False
 """Whether this process is a worker, in which functions of the caller's ``__main__`` share one namespace, as they do in
 the caller: see `main_module`."""
 
+changes = 0
+"""How often a global of the caller's has arrived with another value than before: see `main_module`."""
+
 fingerprint: Callable[[object], bytes]
 """Pickles a value to compare it with one that arrives later.  `pickling` sets it: it is above what compares values."""
 

@@ -38,6 +38,9 @@ before_outcome: Callable[[int], object] | None = None
 _SETUP = b"woolexec.worker.setup"
 """Occurs in the pickle of a function that was sent with a setup."""
 
+_BUNDLE = b"woolexec.wire.main_module"
+"""Occurs in the pickle of a function that comes with globals, or names some."""
+
 
 _DEFINITIONS = (type(lambda: None), type)
 """Classes of functions that calls do not change: for others, more than this must be imported."""
@@ -46,13 +49,15 @@ _DEFINITIONS = (type(lambda: None), type)
 class Slot:
     """A function as it was received; it is unpickled at its first call, or at each one if calls may change it."""
 
-    __slots__ = ("_needs", "_payload", "function", "setup")
+    __slots__ = ("_bundle", "_changes", "_needs", "_payload", "function", "setup")
 
     def __init__(self, payload: Any, needs: Sequence[Slot] = ()) -> None:
         self._payload: Any = payload
         self._needs = needs  # slots of the large globals that the function names
         self.function: Callable[..., Any] | None = None
         self.setup: Setup | None = None
+        self._bundle: Any = None  # its payload, if globals are in it
+        self._changes = 0  # those that were known when they were stored last
 
     def prepare(self) -> None:
         """Import the modules that unpickling needs, so that the import does not count as run time of the first call."""
@@ -67,6 +72,8 @@ class Slot:
         """
         payload = self._payload
         if payload is None:  # two lanes may do the rest at the same time, each with its own result
+            if self._bundle is not None and self._changes != unpickling.changes:
+                self._renew()
             return self.function  # type: ignore[return-value]  # None if the user submitted None
         is_plain = payload.__class__ is bytes and not self._needs and _SETUP not in payload
         if is_plain:
@@ -86,8 +93,20 @@ class Slot:
                 self.function = _without_state(function)  # its name is asked for
                 return function  # type: ignore[no-any-return]  # pickle has no types
         self.function = function
-        self._payload, self._needs = None, ()
+        if payload.__class__ is not bytes or self._needs or _BUNDLE in payload:
+            self._bundle, self._changes = payload, unpickling.changes
+        self._payload = None
         return function  # type: ignore[no-any-return]  # as above
+
+    def _renew(self) -> None:
+        """Store the globals that came with the function: another one may have come with other values of them."""
+        if self._needs:
+            from woolexec.wire import main_module
+
+            main_module.load(self._bundle, [need._payload for need in self._needs])
+        else:
+            unpickling.loads(self._bundle)
+        self._changes = unpickling.changes
 
 
 def _without_state(function: Any) -> Any:
