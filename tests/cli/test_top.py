@@ -66,7 +66,9 @@ def test_a_pool_is_there_until_it_ends(capsys):
 
 def test_a_process_without_a_page_is_named(pool, capsys):
     assert cli.main(["top", "--timeout=30", str(os.getppid())]) == 2
-    assert f"process {os.getppid()} is none of this user that has a pool with a page" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"process {os.getppid()} is none of this user that has a pool with a page" in said
+    assert "woolexec serve --dashboard" in said
 
 
 def test_a_pool_that_was_killed_is_not_shown(pool, capsys):

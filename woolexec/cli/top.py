@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from woolexec.cli.top_sources import PeerThere, Shown
     from woolexec.observe.pool_records import PoolRecord
 
-_NO_PAGE = "make it with dashboard=True, or start the program with WOOLEXEC_DASHBOARD=1"
+_NO_PAGE = (
+    "make it with dashboard=True, or start the program with WOOLEXEC_DASHBOARD=1; a peer has one with `woolexec serve "
+    "--dashboard`"
+)
 
 
 def run(arguments: argparse.Namespace) -> int:
