@@ -157,3 +157,19 @@ def test_global_that_has_an_earlier_value_again_is_seen(run, size):
                 print(got)
     """
     assert output(run(script)) == ["aba" * 5 + "ababa"] * 2
+
+
+def test_proxy_whose_class_says_it_is_another_one_arrives(run):
+    script = """
+        from woolexec import PeerPoolExecutor
+        class Proxy:
+            def __init__(self, target): self.target = target
+            __class__ = property(lambda self: type(self.target))
+            def __getattr__(self, name): return getattr(self.target, name)
+            def __reduce__(self): return Proxy, (self.target,)
+        def look(proxy): return isinstance(proxy, dict), proxy.get("key"), proxy
+        with PeerPoolExecutor(1) as pool:
+            is_dict, value, back = pool.submit(look, Proxy({"key": 3})).result()
+            print(is_dict, value, type(back) is Proxy, pool.submit(Proxy, [4]).result().target)
+    """
+    assert output(run(script)) == ["True 3 True [4]"]

@@ -195,6 +195,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             names["__qualname__"] = cls.__qualname__
             if "__slots__" in cls.__dict__ and "_fields" not in cls.__dict__:  # not a NamedTuple, whose base has them
                 names["__slots__"] = cls.__slots__  # cloudpickle leaves them out
+            if "__class__" in state[0]:  # of a proxy; set afterwards, it would be the metaclass
+                names["__class__"] = state[0].pop("__class__")
         if sys.version_info >= (3, 14) and cls.__dict__.get("__annotate_func__") is not None:
             state[0].pop("__annotations_cache__", None)
             state[0]["__annotations__"] = callables.annotations_of(cls)
