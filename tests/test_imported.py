@@ -1,6 +1,7 @@
 """Modules that another thread is importing: half of their names are not there yet."""
 
 import ast
+import subprocess
 import sys
 from fractions import Fraction
 from importlib.machinery import ModuleSpec
@@ -86,3 +87,25 @@ def test_package_is_imported_before_a_module_of_it():
             assert found[0] == "concurrent.futures", path
             seen += 1
     assert seen
+
+
+IN_A_HOOK = """
+import sys
+from woolexec.wire.pickling import dumps
+
+class Hook:
+    def find_spec(name, path=None, target=None):
+        if name == "cloudpickle":
+            sys.meta_path.remove(Hook)
+            print(len(dumps(lambda: 1)) > 0)
+
+sys.meta_path.insert(0, Hook)
+import cloudpickle
+"""
+
+
+def test_import_in_the_course_of_another_one_waits_for_no_other_thread():
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_HOOK], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.stdout == "True\n", done.stderr

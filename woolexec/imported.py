@@ -31,6 +31,9 @@ def import_now(name: str) -> None:
     needs the module too would find half of it, and the import could not go on before the handler returns.  So the
     handler waits for the other thread as well.
 
+    A main thread that is importing something itself, at whose end or in whose course this is called, holds locks that
+    the other thread may need: it imports this module too.
+
     :raises ImportError: if it cannot be imported
     """
     if imported(name) is not None:
@@ -49,7 +52,7 @@ def import_now(name: str) -> None:
             imports.release()
 
     imports.acquire()
-    if threading.current_thread() is threading.main_thread():
+    if threading.current_thread() is threading.main_thread() and not _is_importing():
         try:
             _thread.start_new_thread(run, ())
         except RuntimeError:  # no thread can be started: the interpreter is ending
@@ -59,3 +62,12 @@ def import_now(name: str) -> None:
     imports.acquire()
     if errors:
         raise errors.pop()
+
+
+def _is_importing() -> bool:
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
