@@ -1,8 +1,12 @@
 """What clients and peers say of the work that they share."""
 
+import os
+import time
+
 from tests.mesh import tasks
 from tests.mesh.conftest import PATIENCE, eventually, joined
 from tests.mesh.tasks import throw_if_odd
+from woolexec import WorkerLostError
 
 
 def test_client_knows_its_links_and_what_its_tasks_did_there(peer, tmp_path):
@@ -30,6 +34,14 @@ def test_items_of_a_map_that_raise_at_a_peer_are_counted(peer):
         assert len(list(pool.map(throw_if_odd, range(100), return_exceptions=True))) == 100
         [name] = [each for each in pool.statistics().functions if each.name == "throw_if_odd"]
         assert (name.count, name.failures) == (100, 50)
+
+
+def test_task_that_was_lost_with_its_worker_at_a_peer_counts_as_lost_and_one_that_exceeds_its_timeout_as_failed(peer):
+    with joined(peer) as pool:
+        assert isinstance(pool.submit(os._exit, 3).exception(PATIENCE), WorkerLostError)
+        assert isinstance(pool.with_options(timeout=0.1).submit(time.sleep, 60).exception(PATIENCE), TimeoutError)
+        found = pool.statistics().tasks
+        assert (found.lost, found.failed, found.returned) == (1, 1, 0)
 
 
 def test_run_time_at_a_peer_is_the_moving_average_there(peer):

@@ -10,7 +10,7 @@ import struct
 from functools import partial
 
 from woolexec.core.call import LIFE, UNCERTAIN, Relayed
-from woolexec.core.retry import NOT_STARTED
+from woolexec.core.retry import LOST, NOT_STARTED
 from woolexec.core.tallies import EVERY, LONG
 from woolexec.engine.diagnostics import log_avoided, log_full
 from woolexec.engine.main_names import pickled
@@ -198,7 +198,8 @@ class Outcomes:
             self._supervisor.note_life()
             return
         self._finish(place, call, frame.seconds, is_fault=is_fault)
-        _note(self._scheduler.tallies, call, frame.payload, call.count or 1)
+        is_lost = place.candidate is not None and LOST in frame.type  # by the peer, with its worker
+        _note(self._scheduler.tallies, call, frame.payload, call.count or 1, is_lost=is_lost)
         if isinstance(call.receiver, Relayed):
             call.receiver.types = frame.type
         call.receiver.deliver_failure(call, self._marked(place, call, frame.payload))
@@ -339,7 +340,7 @@ class Outcomes:
             self._scheduler.offering.tell_free(link, frame.free)
 
 
-def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0) -> None:
+def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0, *, is_lost: bool = False) -> None:
     """Count a call that ended, but for the life of an actor; what was given up ended when it was cancelled."""
     if call.receiver.__class__ is Nobody:
         tallies.cancelled(call)
@@ -347,6 +348,8 @@ def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0) -> None:
     size = 0 if isinstance(payload, OSError) else len(payload)
     if not (raised or call.count or call.function.recent is None):
         tallies.returned(call, size)
+    elif is_lost and call.function.lane != LIFE:
+        tallies.unfinished(call)
     elif call.function.lane != LIFE:
         tallies.ended(call, call.cost, size, raised)
 
