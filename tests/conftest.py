@@ -186,15 +186,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def _end_what_is_held(item: pytest.Function) -> None:
     """End the tasks of the pools that fixtures made for this test: they would wait for ever."""
+    from tests.shared_pools import is_shared
     from woolexec import PeerPoolExecutor
 
+    own, others = [], []
     for name, made in item.funcargs.items():
         definitions = item._fixtureinfo.name2fixturedefs.get(name, ())  # none of `request`
-        if definitions and definitions[-1].scope == "function":
-            for pool in made if isinstance(made, tuple) else (made,):
-                if isinstance(pool, PeerPoolExecutor):
-                    with contextlib.suppress(Exception):  # it is the test's own failure that counts
-                        pool.shutdown(cancel_futures=True, timeout=0)
+        pools = [each for each in (made if isinstance(made, tuple) else (made,)) if isinstance(each, PeerPoolExecutor)]
+        (own if definitions and definitions[-1].scope == "function" else others).extend(pools)
+    for pool in own:
+        if not (is_shared(pool) or any(pool is other for other in others)):
+            with contextlib.suppress(Exception):  # it is the test's own failure that counts
+                pool.shutdown(cancel_futures=True, timeout=0)
 
 
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:

@@ -34,6 +34,11 @@ class shared:  # it stands where a function would
         self.__exit__(*exc_info)
 
 
+def is_shared(pool):
+    """Tell whether tests share a pool."""
+    return any(pool is each for each in _pools.values())
+
+
 def meet(folder, number, count):
     """Run in several workers at once, until so many files are there."""
     (folder / str(number)).touch()

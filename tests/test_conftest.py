@@ -100,6 +100,32 @@ def test_fails(pool):
     assert "as it should" in ran.stdout
 
 
+def test_pool_that_tests_share_outlives_the_failure_of_one(tmp_path):
+    ran = run_pytest(
+        tmp_path,
+        """import pytest
+from tests.shared_pools import shared
+from woolexec import PeerPoolExecutor
+pytestmark = pytest.mark.usefixtures("shared_pools")
+@pytest.fixture
+def pool():
+    with shared(2) as pool:
+        yield pool
+@pytest.fixture(scope="module")
+def made():
+    with PeerPoolExecutor(1) as pool:
+        yield pool
+@pytest.fixture
+def lent(made):
+    return made
+def test_fails(pool, lent): assert False
+def test_goes_on(pool, lent):
+    assert pool.submit(abs, -1).result() == lent.submit(abs, -1).result() == 1
+""",
+    )
+    assert "1 failed, 1 passed" in ran.stdout
+
+
 def test_a_leak_with_a_reason_passes_and_one_without_does_not(tmp_path):
     leaky = "import os, pytest\n@pytest.mark.leaks({})\ndef test_leaks(): os.open(os.devnull, os.O_RDONLY)\n"
     assert run_pytest(tmp_path, leaky.format("reason='to see'")).returncode == 0
