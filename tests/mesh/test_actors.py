@@ -12,6 +12,7 @@ from tests.faults.actors import Counter, Dying, Hanging, Refusing
 from tests.faults.tasks import eventually, is_gone
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
 from woolexec import ActorLostError, UnsatisfiableError
+from woolexec.core.actor import ENDED, STARTING
 from woolexec.mesh.server import client_actors
 from woolexec.mesh.server.peer import Peer
 
@@ -362,3 +363,13 @@ def test_thousand_actors_live_at_two_peers():
 def _see(counter, caller, number, data):
     counter.see(caller, number)
     return len(data)
+
+
+def test_actor_that_ends_while_it_is_being_made_is_not_made_again():
+    for _ in range(5):  # its peer has no worker yet: the first life is sent to one that starts
+        with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+            pool.wait_for_peers(1, PATIENCE)
+            counter = pool.actor(Counter)
+            assert eventually(lambda: counter._submission.handle.actor.state == STARTING)  # noqa: B023  # it is called at once
+            counter.shutdown(wait=False)
+            assert eventually(lambda: counter._submission.handle.actor.state == ENDED)  # noqa: B023

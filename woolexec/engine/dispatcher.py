@@ -317,6 +317,7 @@ class Dispatcher:
             self._loop.after(REST, partial(_cancel_when_certain, self, call))
         elif place is not None and call.state == SENT:
             if call.function.lane == LIFE and place.candidate is None:
+                place.target.actor.is_closed = True  # its life may come back, not started: it is not to be made again
                 is_made = place.target.actor.worker is place.target
                 (self._supervisor.dismiss if is_made else self._supervisor.end)(place.target)
                 return
