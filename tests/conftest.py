@@ -34,6 +34,9 @@ if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tes
     os.environ["WOOLEXEC_STATE"] = tempfile.mkdtemp(prefix="woolexec-tests-")
     atexit.register(shutil.rmtree, os.environ["WOOLEXEC_STATE"], ignore_errors=True)
 
+# Many workers import numpy, which takes them a third less time if it makes no threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 GRACE = 20.0
 # What most shells give: tests pass with it, and so do the programs of users.
 DESCRIPTORS = 1024

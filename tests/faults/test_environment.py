@@ -443,7 +443,8 @@ def test_records_arrive_in_the_order_in_which_they_were_made(caplog):
 # -- what workers inherit ---------------------------------------------------------------------------------------------
 
 
-def test_workers_share_the_processors_by_default():
+def test_workers_share_the_processors_by_default(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
     with PeerPoolExecutor(1) as executor:
         assert executor.submit(tasks_b.environment, "OMP_NUM_THREADS").result(SOON) == str(usable_cpus())
     with PeerPoolExecutor(1000) as executor:
