@@ -259,6 +259,49 @@ def test_map_obeys_chunksize(pool):
         assert len({pid for pid, _ in pids[chunk * 10 : chunk * 10 + 10]}) == 1
 
 
+def collect(item, collected=[]):  # noqa: B006  # calls are to share it
+    collected.append(item)
+    return collected
+
+
+def fail_to_unpickle():
+    raise LookupError("it refuses to be unpickled")
+
+
+class Refusing:
+    def __reduce__(self):
+        return fail_to_unpickle, ()
+
+
+def test_results_of_a_chunk_whose_size_was_given_travel_together(pool):
+    results = list(pool.map(collect, "abcd", chunksize=4))
+
+    assert all(result is results[0] for result in results)  # as in the standard library
+    assert results[0][-4:] == ["a", "b", "c", "d"]
+
+
+def test_result_of_a_chunk_that_cannot_be_pickled_fails_alone(pool):
+    made = pool.map(lambda n: threading.Lock() if n == 2 else [n], range(6), chunksize=3)
+
+    assert [next(made), next(made)] == [[0], [1]]
+    with pytest.raises(TypeError, match="lock") as caught:
+        next(made)
+    assert "item 2 of the map" in caught.value.__notes__
+    results = pool.map(lambda n: threading.Lock() if n == 2 else [n], range(6), chunksize=3, return_exceptions=True)
+    assert [result for result in results if type(result) is list] == [[0], [1], [3], [4], [5]]
+
+
+def test_chunk_with_a_result_that_cannot_be_unpickled_fails(pool):
+    results = list(
+        pool.map(lambda n: Refusing() if n == 1 else [n], range(6), chunksize=3, return_exceptions=True),
+    )
+
+    assert [type(result) for result in results] == [LookupError] * 3 + [list] * 3
+    assert "items 0 to 2 of the map" in results[0].__notes__
+    with pytest.raises(LookupError, match="refuses"):
+        list(pool.map(lambda n: Refusing() if n == 1 else [n], range(6), chunksize=3))
+
+
 def test_map_with_buffersize_takes_no_more_than_that(pool):
     taken = []
     source = (taken.append(n) or n for n in range(10**9))

@@ -137,6 +137,6 @@ def test_items_of_a_map_are_sent_to_the_engine_with_the_maps_options(submission,
 
     [chunk] = engine.chunks
     assert (chunk.function, chunk.options, chunk.fixed, chunk.count) == (function, options, True, 2)
-    assert loads(chunk.payload) == (True, [(1,), (2,)])
+    assert loads(chunk.payload) == (True, [(1,), (2,)], False, False, True)
     assert checked == [1]
     assert sender.ahead == LEAST * 3

@@ -44,7 +44,7 @@ class Engine:
             spans.append(chunk.cut(min(self.span, chunk.count - chunk.next)))
         for span in spans[::order]:
             function = loads(span.function.payload)
-            star, items = loads(span.payload)
+            star, items, *_ = loads(span.payload)
             values, errors = [], {}
             for item in items[span.first : span.first + span.count]:
                 try:

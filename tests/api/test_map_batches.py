@@ -112,7 +112,7 @@ def test_items_go_together_in_one_chunk_which_the_engine_gets(engine, make_sende
     [unit] = sender.send(Board(ordered=True), [(1, 2), (3, 4)], 10)
 
     [chunk] = engine.chunks
-    assert loads(chunk.payload) == (True, [(1, 2), (3, 4)])
+    assert spread(loads(chunk.payload)) == (True, [(1, 2), (3, 4)], False, False, True)
     assert (chunk.count, chunk.receiver, chunk.fixed, chunk.context) == (2, unit, True, b"context")
     assert (unit.index, unit.count, sender.size) == (10, 2, len(chunk.payload))
 
@@ -134,7 +134,7 @@ def test_items_that_share_an_object_are_pickled_separately_unless_the_size_of_a_
     make_sender(fixed=fixed).send(Board(ordered=True), [[]] * 2, 10)
 
     [chunk] = engine.chunks
-    _, items, *_, alone = spread(loads(chunk.payload))
+    _, items, _, alone, _ = spread(loads(chunk.payload))
     assert alone is not fixed
     assert ([loads(item) for item in items] if alone else items) == [[], []]
 
@@ -153,7 +153,7 @@ def test_chunk_says_whether_the_function_is_unpickled_for_each_item(engine, make
     make_sender(fn=fn, fixed=fixed).send(Board(ordered=True), [1, 2], 0)
 
     [chunk] = engine.chunks
-    assert spread(loads(chunk.payload)) == (False, [1, 2], anew, False)
+    assert spread(loads(chunk.payload)) == (False, [1, 2], anew, False, fixed)
 
 
 def test_nothing_is_sent_to_a_pool_that_accepts_no_more(engine, make_sender):

@@ -11,7 +11,7 @@ def part(values, errors=None):
 
 
 def test_values_of_a_part_are_a_list():
-    assert part_in(part([1, 2]), 2) == ([1, 2], {})
+    assert part_in(part([1, 2]), 2) == ([1, 2], {}, False)
     assert opened(7, 2, part([1, 2]), failed=False) == [1, 2]
 
 

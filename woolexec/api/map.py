@@ -244,8 +244,17 @@ def _parts(reader: Reader, *, return_exceptions: bool) -> Generator[Iterable[Any
                     left = deque((value,))
                     yield _popped(left)
                 continue
-            values, errors = part_in(payload, count)
-            is_small = payload.__class__ is bytes  # then all values may stay in memory until the last is given out
+            try:
+                values, errors, has_objects = part_in(payload, count)
+            except KeyboardInterrupt:  # the user's Ctrl-C
+                raise
+            except BaseException as exc:  # unpickling runs user code
+                for value in _failed(reader, first, count, exc, return_exceptions=return_exceptions):
+                    left = deque((value,))
+                    yield _popped(left)
+                continue
+            # Then all values may stay in memory until the last is given out.
+            is_small = payload.__class__ is bytes and not has_objects
             del payload
             if errors or values.__class__ is tuple or reader.limit is not None:
                 number = len(values)

@@ -136,7 +136,7 @@ class ChunkSender:
         self._workers = workers
         self._fixed = fixed
         self._star = star
-        self._has_state = has_state(fn, function.payload)
+        self._has_state = not fixed and has_state(fn, function.payload)
         self.size = 0
 
     shown_in: Any = None
@@ -211,26 +211,29 @@ class ChunkSender:
         """Pickle the same as `_payload`; return None unless the items are numbers, which nothing need be held for."""
         if self._star:
             return None
-        return dumps_numbers(items, (False, items, *((True, False) if self._has_state and not self._fixed else ())), 2)
+        return dumps_numbers(items, (False, items, *self._how), 2)
+
+    @property
+    def _how(self) -> tuple[bool, ...]:
+        """
+        What the worker does otherwise than usual: see `woolexec.worker.job.spread`.
+
+        As in the standard library, only the items of a chunk whose size was given share anything, arguments or results.
+        """
+        return (self._has_state, False, self._fixed) if self._has_state or self._fixed else ()
 
     def _payload(self, items: list[Any]) -> Any:
         """
-        Pickle `star` and the items; return None if each item is so large that it is sent by itself.
-
-        Then, if necessary, whether the worker unpickles the function for each item, and whether each item is the pickle
-        of one: as in the standard library, only the items of a chunk whose size was given share anything.
+        Pickle `star`, the items and `_how`; return None if each item is so large that it is sent by itself.
 
         :raises Exception: any exception raised by pickling
         """
-        parts: tuple[Any, ...] = self._star, items
-        if not self._fixed and len(items) > 1:
-            if share(items, star=self._star):
-                alone = [dumps_arguments(item, "item") for item in items]
-                if not all(each.__class__ is bytes for each in alone):  # large, or an item waits for futures
-                    return None
-                parts = self._star, alone, self._has_state, True
-            elif self._has_state:
-                parts += True, False
+        parts = (self._star, items, *self._how)
+        if not self._fixed and len(items) > 1 and share(items, star=self._star):
+            alone = [dumps_arguments(item, "item") for item in items]
+            if not all(each.__class__ is bytes for each in alone):  # large, or an item waits for futures
+                return None
+            parts = self._star, alone, self._has_state, True, False
         return dumps_arguments(parts, ("", "item"))
 
     def _send_each(self, board: Board, items: list[Any], index: int) -> list[Unit]:

@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
-def part_in(payload: Any, count: int) -> tuple[Any, dict[int, Any]]:
+def part_in(payload: Any, count: int) -> tuple[Any, dict[int, Any], bool]:
     """
-    Decode the values of a part, and the encoded exceptions of its items, by index.
+    Decode the values of a part, the encoded exceptions of its items, by index, and whether there are objects in it.
 
     :param count: number of its items
     :raises Exception: whatever unpickling raises
     """
-    values, errors = loads(payload)
+    values, errors, *objects = loads(payload)
     if isinstance(payload, Untrusted):
         if type(values) not in (list, tuple) or type(errors) is not dict or len(values) != count:
             from pickle import UnpicklingError
 
             raise UnpicklingError(f"the peer has sent something other than the {count} results of its items")
         errors = {number: payload.part(error) for number, error in errors.items()}
-    return values, errors
+    return values, errors, bool(objects)
 
 
 class Failed:
@@ -120,7 +120,7 @@ def opened(index: int, count: int, payload: Any, *, failed: bool) -> list[Any] |
         except BaseException as exc:  # what the task raised
             return (FailedItem(exc, index),)
     try:
-        values, errors = part_in(payload, count)
+        values, errors, _ = part_in(payload, count)
     except BaseException as exc:  # unpickling runs user code
         return (FailedItem(exc, index, count),) * count
     if errors or values.__class__ is tuple:

@@ -6,3 +6,9 @@ task takes in its worker, and again in its caller."""
 
 SAFE = ATOMS | {bytes}
 """Values of these types can always be unpickled; others may run code when they are unpickled, and fail."""
+
+
+def is_safe(value: object) -> bool:
+    """Return whether a value is of such a type, or a tuple of such values: it cannot be changed either."""
+    cls = type(value)
+    return cls in SAFE or (cls is tuple and SAFE.issuperset(map(type, value)))  # type: ignore[call-overload]  # it is one

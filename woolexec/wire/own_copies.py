@@ -25,6 +25,7 @@ from types import (
     WrapperDescriptorType,
 )
 
+from woolexec.class_attributes import defines
 from woolexec.wire.atoms import SAFE
 from woolexec.wire.unpickling import NAMED
 
@@ -109,7 +110,7 @@ def _is_kind_constant(cls: type) -> bool:
     module = cls.__module__
     if (module, cls.__qualname__) in _CONSTANT:
         return True
-    return hasattr(cls, "_member_map_") or (module.partition(".")[0] == "pathlib" and hasattr(cls, "__fspath__"))
+    return defines(cls, "_member_map_") or (module.partition(".")[0] == "pathlib" and defines(cls, "__fspath__"))
 
 
 def share(items: Sequence[Any], *, star: bool) -> bool:

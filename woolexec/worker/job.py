@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from woolexec.wire import unpickling
-from woolexec.wire.atoms import SAFE
+from woolexec.wire.atoms import is_safe
 from woolexec.wire.exceptions import add_note, dump_failure, get, here, put, types_of
 from woolexec.wire.fast_frames import encode_apart, encode_return, encode_return_in_arena
 from woolexec.wire.frames import Raise, Return, Start, encode
@@ -219,16 +219,16 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
     return jobs
 
 
-def spread(chunk: tuple[Any, ...]) -> tuple[bool, list[Any], bool, bool]:
+def spread(chunk: tuple[Any, ...]) -> tuple[bool, list[Any], bool, bool, bool]:
     """
     Return what a chunk of a map consists of.
 
     :return: whether each item is a tuple of arguments; the items; whether the function is unpickled for each item;
-        whether each item is the pickle of one
+        whether each item is the pickle of one; whether the results are pickled together
     """
-    star, items, *apart = chunk
-    anew, alone = apart or (False, False)
-    return star, items, anew, alone
+    star, items, *how = chunk
+    anew, alone, together = how or (False, False, False)
+    return star, items, anew, alone, together
 
 
 GIVEN: Any = object()
@@ -245,7 +245,7 @@ def dumps_item(value: Any, *, goes_home: bool) -> bytes | File | Parts:
     :param goes_home: see `pickling.dumps`
     """
     try:
-        return dumps_results([value if type(value) in SAFE else pickled_alone(value, goes_home=goes_home)], {})
+        return dumps_results([value if is_safe(value) else pickled_alone(value, goes_home=goes_home)], {})
     except BaseException as exc:
         return dumps_results([None], {0: dump_failure(exc, goes_home=goes_home)})
 
@@ -267,3 +267,24 @@ def dumps_results(values: list[Any], errors: dict[int, bytes]) -> bytes | File |
     """Pickle the results of some items of a map, of which those that are no constants are `Pickled`."""
     is_plain = Pickled not in set(map(type, values))
     return dumps((values if is_plain else tuple(values), errors), is_outcome=True)
+
+
+def dumps_together(values: list[Any], errors: dict[int, bytes], *, goes_home: bool) -> bytes | File | Parts:
+    """
+    Pickle the results of some items of a map together, marked as such; one that cannot be pickled fails alone.
+
+    :param errors: the encoded exceptions of the items that failed, by index
+    :param goes_home: see `pickling.dumps`
+    """
+    try:
+        return dumps((values, errors, True), is_outcome=True, goes_home=goes_home)
+    except BaseException:  # pickling runs user code
+        pass
+    alone: list[Any] = []
+    for index, value in enumerate(values):
+        try:
+            alone.append(value if is_safe(value) else pickled_alone(value, goes_home=goes_home))
+        except BaseException as exc:
+            errors[index] = dump_failure(exc, goes_home=goes_home)
+            alone.append(None)
+    return dumps_results(alone, errors)

@@ -22,7 +22,7 @@ from contextvars import copy_context
 from time import monotonic
 
 from woolexec.wire import context_vars
-from woolexec.wire.atoms import SAFE
+from woolexec.wire.atoms import is_safe
 from woolexec.wire.exceptions import SHUT
 from woolexec.wire.fast_frames import encode_yield
 from woolexec.wire.frames import Cancel, Close, Started, Yield, encode
@@ -118,7 +118,7 @@ class Lane:
             chunk = loads(job.payload, again=True)
             if job.payload.__class__ is bytes:  # small enough to keep until the next chunk arrives
                 self._chunk = job.payload, chunk
-        star, items, _, alone = spread(chunk)
+        star, items, _, alone, _ = spread(chunk)
         item, items[first] = items[first], GIVEN
         return star, loads(item) if alone else item
 
@@ -208,7 +208,7 @@ class Outlet:
         try:
             # Items of other types are pickled one by one, because one may fail to unpickle.
             is_home = self._job.goes_home
-            alone = [item if type(item) in SAFE else Pickled.of(item, goes_home=is_home) for item in items]
+            alone = [item if is_safe(item) else Pickled.of(item, goes_home=is_home) for item in items]
             payload = dumps(alone, is_outcome=True)
         except BaseException:
             for item in items:

@@ -22,7 +22,7 @@ from time import monotonic
 from types import CoroutineType
 
 from woolexec.platform.posix import yield_processor
-from woolexec.wire.atoms import SAFE
+from woolexec.wire.atoms import SAFE, is_safe
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.number_lists import dumps_numbers
@@ -36,6 +36,7 @@ from woolexec.worker.job import (
     Slot,
     dumps_item,
     dumps_results,
+    dumps_together,
     jobs_of,
     pickled_alone,
     spread,
@@ -253,7 +254,7 @@ class SyncLane:
             first, end = job.frame.first, job.frame.first + job.frame.count
             if self._items is None or self._items[0] is not job.payload or self._items[1][1][first] is GIVEN:
                 self._items = (job.payload, loads(job.payload, again=True))
-            star, chunk, anew, alone = spread(self._items[1])
+            star, chunk, anew, alone, together = spread(self._items[1])
             items, chunk[first:end] = chunk[first:end], [GIVEN] * (end - first)
             if alone and len(items) == 1:
                 items, alone = [loads(items[0])], False
@@ -264,8 +265,12 @@ class SyncLane:
             self._run_item(job, function, items[0] if star else items, started)
         else:
             kept: list[Any] = []  # dropping a result may end this process, so its pickle is sent first
-            values, errors = self._results(job, function, items, kept, star=star, anew=anew, alone=alone)
+            values, errors = self._results(
+                job, function, items, kept, star=star, anew=anew, alone=alone, together=together
+            )
             payload = None if errors else dumps_numbers(values, (values, {}), 3)
+            if payload is None and together:
+                payload = dumps_together(values, errors, goes_home=job.goes_home)
             job.succeed(
                 self._transport,
                 monotonic() - started,
@@ -294,11 +299,12 @@ class SyncLane:
         star: bool,
         anew: bool,
         alone: bool,
+        together: bool,
     ) -> tuple[list[Any], dict[int, bytes]]:
         """
         Run items one after the other; return their values, and the encoded exceptions of those that raised.
 
-        A value that the next item may change is pickled at once.
+        A value that the next item may change is pickled at once, unless all are pickled together.
 
         :param kept: receives what is pickled
         :param anew: unpickle the function for each item
@@ -316,7 +322,7 @@ class SyncLane:
                     value = function(*item) if star else function(item)
                     if value.__class__ is not safe:
                         if value.__class__ not in SAFE:
-                            value = self._pickled(job, value, kept)
+                            value = self._pickled(job, value, kept, together=together)
                         elif safe is None:
                             safe = value.__class__
                     values.append(value)
@@ -326,12 +332,12 @@ class SyncLane:
                 values.append(None)
         return values, errors
 
-    def _pickled(self, job: Job, value: Any, kept: list[Any]) -> Any:
+    def _pickled(self, job: Job, value: Any, kept: list[Any], *, together: bool) -> Any:
         """Finish the coroutine or nested task that a call has returned; pickle what is no constant, and keep it."""
         if value.__class__ in unfinished:
             value = self._finished(job, value)
         kept.append(value)
-        return value if value.__class__ in SAFE else pickled_alone(value, goes_home=job.goes_home)
+        return value if together or is_safe(value) else pickled_alone(value, goes_home=job.goes_home)
 
     def _run_item(self, job: Job, function: Callable[..., Any], args: Sequence[Any], started: float) -> None:
         """Run one item; what it raises is the outcome of its call, which the options may have run again."""

@@ -7,6 +7,7 @@ How much of that one end can have sent is bounded: if it sends more, the link en
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,10 @@ class Arriving:
         try:
             while view:
                 view = view[os.write(file.fd, view) :]
-        except OSError:  # this process may not make it so large (``ulimit -f``)
+        except OSError as exc:
+            if exc.errno != errno.EFBIG:
+                raise
+            # This process may not make it so large (``ulimit -f``).
             self._files[frame.call] = _read_back(file.fd) + view
 
     def _check(self) -> None:
