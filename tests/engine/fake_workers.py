@@ -46,6 +46,9 @@ class FakeLoop:
 
     def tell(self, piece):
         self.inbox.append(piece)
+
+    def run(self, piece):
+        piece()
         self.wake()
 
     def after(self, seconds, piece, about=None):

@@ -16,6 +16,7 @@ class Owner:
 
     def __init__(self):
         self.told = []
+        self.loop = FakeLoop(None)
 
     def __getattr__(self, name):
         return lambda *args: self.told.append((name, *args))

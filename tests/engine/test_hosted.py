@@ -1,6 +1,7 @@
 """Several engines in one thread."""
 
 import os
+import signal
 
 import pytest
 
@@ -45,6 +46,23 @@ def test_bug_in_one_engine_fails_that_one_and_others_go_on(peer, caplog):
             failed.submit(abs, -1).result(PATIENCE)
         assert works.submit(abs, -1).result(PATIENCE) == 1
     assert "an engine failed" in caplog.text
+
+
+def test_bug_at_the_end_of_a_worker_fails_the_engine_of_its_client_and_others_go_on(peer, monkeypatch):
+    with joined(peer) as one, joined(peer) as other:
+        assert [pool.submit(abs, -1).result(PATIENCE) for pool in (one, other)] == [1, 1]
+        supervisors = [engine._rounds.supervisor for engine in peer.engine.engines]
+        failing = next(supervisor for supervisor in supervisors if supervisor.workers)
+
+        def ended(number, exitcode):
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(failing, "ended", ended, raising=False)
+        for worker in list(failing.workers.values()):
+            os.kill(worker.pid, signal.SIGKILL)
+        eventually(lambda: failing.broken is not None)
+        outcomes = [pool.submit(abs, -1).exception(PATIENCE) for pool in (one, other)]
+        assert {type(outcome) for outcome in outcomes} == {WorkerLostError, type(None)}
 
 
 def test_forked_child_keeps_no_descriptor_of_a_peer(peer):

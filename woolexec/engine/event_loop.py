@@ -46,6 +46,10 @@ def no_timer(_: float) -> None:
     """Do nothing: a thread looks at its timers before it sleeps."""
 
 
+def _call(piece: Callable[[], object]) -> None:
+    piece()
+
+
 class Loop:
     """
     The inbox, the timers and the selector of the engine's thread.
@@ -59,6 +63,9 @@ class Loop:
 
     clock = staticmethod(monotonic)
     """Returns monotonic seconds."""
+
+    run = staticmethod(_call)
+    """Runs a piece of the engine now; where there are several engines, its failure is not one of the others."""
 
     def __init__(self, is_current: Callable[[Any], bool]) -> None:
         self.inbox: deque[Any] = deque()

@@ -29,8 +29,18 @@ if TYPE_CHECKING:
     from woolexec.engine.worker_process import Worker
     from woolexec.wire.descriptors import Reserve
 
+    class Runs(Protocol):
+        """The loop of an engine."""
+
+        def run(self, piece: Callable[[], object]) -> None:
+            """Run a piece of the engine now."""
+
     class Owner(Protocol):
-        """What is told of its workers, by their numbers."""
+        """What is told of its workers, by their numbers; its loop makes the calls."""
+
+        @property
+        def loop(self) -> Runs:
+            """What runs its pieces, and knows whom else a failure must not concern."""
 
         def forked(self, number: int, pid: int) -> None:
             """Note the process id of a worker."""
@@ -221,7 +231,7 @@ class Forks:
                     self._pids[number] = value
                     owner = self._owners.get(number)
                     if owner is not None:
-                        owner.forked(number, value)
+                        owner.loop.run(partial(owner.forked, number, value))
                     continue
                 self._owed.pop((KILL, number), None)
                 self._pids.pop(number, None)
@@ -231,9 +241,9 @@ class Forks:
                 if owner is None:
                     continue
                 if operation == EXITED:
-                    owner.ended(number, value)
+                    owner.loop.run(partial(owner.ended, number, value))
                 elif operation == FAILED:
-                    owner.failed(number, OSError(value, os.strerror(value)))
+                    owner.loop.run(partial(owner.failed, number, OSError(value, os.strerror(value))))
         except EOFError:
             self._died()
 
@@ -247,7 +257,7 @@ class Forks:
         text = f"{interpreter()} did not run its -c code within {_START_PATIENCE:g} s, as Python would"
         self._failed("fork server", text, for_good=True)
         for owner in set(self._owners.values()):
-            owner.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
+            owner.loop.run(partial(owner.give_up, errors.WorkerStartError(f"{text}; {SAY_WHICH}")))
         kill(server.pid, SIGKILL)
 
     def _died(self) -> None:
@@ -267,9 +277,9 @@ class Forks:
         self._pids.clear()
         owners, self._owners = self._owners, {}
         for number, owner in owners.items():
-            owner.ended(number, None)
+            owner.loop.run(partial(owner.ended, number, None))
         for owner in set(owners.values()):
-            owner.fork_server_died(self._died_early)
+            owner.loop.run(partial(owner.fork_server_died, self._died_early))
 
     def close(self) -> None:
         """End the fork server and all its workers."""

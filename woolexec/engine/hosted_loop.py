@@ -55,9 +55,10 @@ class HostedLoop:
 
     def tell(self, piece: Callable[[], object]) -> None:
         """Run a function in the host's thread soon; from any thread."""
-        self._host.tell(partial(self._told, piece))
+        self._host.tell(partial(self.run, piece))
 
-    def _told(self, piece: Callable[[], object]) -> None:
+    def run(self, piece: Callable[[], object]) -> None:
+        """Run a piece of the engine now; if it raises, this engine fails, and the others go on."""
         try:
             piece()
         except Exception as exc:
@@ -67,7 +68,7 @@ class HostedLoop:
     def after(self, seconds: float, piece: Callable[[], object], about: Any = None) -> None:
         """Run `piece` after this many seconds, unless its subject `about` is gone by then."""
         subject = None if about is None else (self._rounds.is_outstanding, about)
-        self._host.loop.after(seconds, partial(self._told, piece), subject)
+        self._host.loop.after(seconds, partial(self.run, piece), subject)
 
     # -- the selector -------------------------------------------------------------------------------------------
 
@@ -75,13 +76,13 @@ class HostedLoop:
         """Call `act` when there is something to read."""
         self._acts[fd] = act, False
         if not self._holders:
-            self._host.loop.watched.add(fd, partial(self._told, act))
+            self._host.loop.watched.add(fd, partial(self.run, act))
 
     def change(self, fd: int, act: Callable[[], object], *, writing: bool = False) -> None:
         """Call `act` when there is something to read or, with `writing`, something can be written."""
         self._acts[fd] = act, writing
         if not self._holders:
-            self._host.loop.watched.change(fd, partial(self._told, act), writing=writing)
+            self._host.loop.watched.change(fd, partial(self.run, act), writing=writing)
 
     def remove(self, fd: int) -> None:
         """Watch no more."""
@@ -90,7 +91,7 @@ class HostedLoop:
 
     def watch_output(self, fd: int, act: Callable[[], object]) -> None:
         """Call `act` when a worker has printed something, also while nothing else is read: C code would wait."""
-        self._host.loop.watch_output(fd, partial(self._told, act))
+        self._host.loop.watch_output(fd, partial(self.run, act))
 
     def hold(self, who: object) -> bool:
         """
@@ -112,7 +113,7 @@ class HostedLoop:
         self._holders.clear()
         watched = self._host.loop.watched
         for fd, (act, writing) in self._acts.items():
-            watched.add(fd, partial(self._told, act))
+            watched.add(fd, partial(self.run, act))
             if writing:
-                watched.change(fd, partial(self._told, act), writing=True)
+                watched.change(fd, partial(self.run, act), writing=True)
         return True

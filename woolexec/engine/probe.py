@@ -27,6 +27,7 @@ class Probe:
 
     def __init__(self, forks: Forks, loop: Loop) -> None:
         self._forks = forks
+        self.loop = loop
         reserve = Reserve()
         self._worker = worker = Worker(forks.number(), 1, 1)
         with contextlib.suppress(OSError):

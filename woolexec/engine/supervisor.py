@@ -139,7 +139,7 @@ class Supervisor:
         self.nested: NestedTasks
         self._scheduler = scheduler
         self._dispatcher = dispatcher
-        self._loop = loop
+        self.loop = loop
         self.initializer = Initializer(initializer, initializer_timeout, loop, self)
         self.starts = Starts(loop, scheduler, forks)
         self._calls_limit = calls_limit
@@ -216,7 +216,7 @@ class Supervisor:
             worker.pid = pid
             if worker.actor is not None and self._scheduler.actors is not None:
                 self._scheduler.actors.forked(worker)
-                self._loop.wake()  # others may wait for that
+                self.loop.wake()  # others may wait for that
             self.initializer.watch(worker)
 
     def ended(self, number: int, exitcode: int | None) -> None:
@@ -225,7 +225,7 @@ class Supervisor:
         if worker is not None:
             worker.exitcode = exitcode
             self.reap(worker, by_itself=exitcode is not None)
-            self._loop.wake()  # at a peer other clients' workers have the same fork server, and only one engine acts
+            self.loop.wake()  # at a peer other clients' workers have the same fork server, and only one engine acts
 
     def fork_server_died(self, in_a_row: int) -> None:
         """Break the executor if the fork server dies again and again before a worker is forked."""
@@ -243,7 +243,7 @@ class Supervisor:
         if self.broken is None:
             self.broken = error
             if not quietly:
-                self._loop.run_user_code(partial(log_broken, error))
+                self.loop.run_user_code(partial(log_broken, error))
         self._dispatcher.take_inbox()
         self._scheduler.fail_waiting(error)
         for worker in list(self.workers.values()):
@@ -271,7 +271,7 @@ class Supervisor:
         worker.lane_place.ready = False
         worker.send_stop(finalizer)
         self._dispatcher.due.add(worker)
-        self._loop.after(grace + (0.0 if finalizer is None else FINALIZING), partial(self._kill_for_good, worker))
+        self.loop.after(grace + (0.0 if finalizer is None else FINALIZING), partial(self._kill_for_good, worker))
 
     def end(self, worker: Worker) -> None:
         """
@@ -284,13 +284,13 @@ class Supervisor:
         worker.ready = worker.lane_place.ready = False
         if worker.lane_place.unstarted(worker.page.loop.started):
             self._scheduler.recall(worker.lane_place)
-        self._end_when_alone(worker, self._loop.clock() + GRACE)
+        self._end_when_alone(worker, self.loop.clock() + GRACE)
 
     def _end_when_alone(self, worker: Worker, deadline: float) -> None:
         if self.workers.get(worker.id) is not worker:
             return
-        if len(worker.lane_place.outstanding) > (worker.actor is not None) and self._loop.clock() < deadline:
-            self._loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
+        if len(worker.lane_place.outstanding) > (worker.actor is not None) and self.loop.clock() < deadline:
+            self.loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
             return
         self.dismiss(worker, well=False)  # if its call turns SIGTERM into an exception, the worker exits at once
         self.kill(worker, SIGTERM)
@@ -314,12 +314,12 @@ class Supervisor:
             self._unwatch(worker)
             worker.ready = worker.lane_place.ready = False
             self.kill(worker, SIGKILL)
-            self._loop.after(_STATUS_PATIENCE, partial(self.reap, worker))
+            self.loop.after(_STATUS_PATIENCE, partial(self.reap, worker))
 
     def _unwatch(self, worker: Worker) -> None:
         if not worker.is_dead:
             worker.is_dead = True
-            self._loop.watched.remove(worker.sock.fileno())
+            self.loop.watched.remove(worker.sock.fileno())
 
     def reap(self, worker: Worker, *, by_itself: bool = True) -> None:
         """
@@ -372,7 +372,7 @@ class Supervisor:
             def mend() -> None:
                 self.broken = None if self.broken is error else self.broken
 
-            self._loop.after(pause, mend)
+            self.loop.after(pause, mend)
 
     def note_life(self) -> None:
         """Note that a worker has sent an outcome, so workers do start."""
