@@ -273,6 +273,11 @@ class Refusing:
         return fail_to_unpickle, ()
 
 
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+
 def test_results_of_a_chunk_whose_size_was_given_travel_together(pool):
     results = list(pool.map(collect, "abcd", chunksize=4))
 
@@ -291,15 +296,20 @@ def test_result_of_a_chunk_that_cannot_be_pickled_fails_alone(pool):
     assert [result for result in results if type(result) is list] == [[0], [1], [3], [4], [5]]
 
 
-def test_chunk_with_a_result_that_cannot_be_unpickled_fails(pool):
-    results = list(
-        pool.map(lambda n: Refusing() if n == 1 else [n], range(6), chunksize=3, return_exceptions=True),
-    )
+@pytest.mark.parametrize("around", [list, tuple, Point], ids=lambda around: around.__name__)
+def test_result_of_a_chunk_that_cannot_be_unpickled_fails_alone(pool, around):
+    results = pool.map(lambda n: Refusing() if n == 1 else around([n]), range(6), chunksize=3, return_exceptions=True)
 
-    assert [type(result) for result in results] == [LookupError] * 3 + [list] * 3
+    assert [type(result) for result in results] == [around, LookupError, *[around] * 4]
+
+
+def test_chunk_whose_result_holds_what_cannot_be_unpickled_fails(pool):
+    results = list(pool.map(lambda n: [Refusing()] if n == 1 else n, range(6), chunksize=3, return_exceptions=True))
+
+    assert [type(result) for result in results] == [LookupError] * 3 + [int] * 3
     assert "items 0 to 2 of the map" in results[0].__notes__
     with pytest.raises(LookupError, match="refuses"):
-        list(pool.map(lambda n: Refusing() if n == 1 else [n], range(6), chunksize=3))
+        list(pool.map(lambda n: [Refusing()] if n == 1 else n, range(6), chunksize=3))
 
 
 def test_map_with_buffersize_takes_no_more_than_that(pool):

@@ -89,7 +89,7 @@ def _is_constant(value: Any, nesting: int) -> bool:
     if cls in _BOUND:
         owner = value.__self__
         return isinstance(owner, _DEFINITIONS) or _is_constant(owner, nesting - 1)
-    if isinstance(value, _DEFINITIONS) or _is_kind_constant(cls):
+    if isinstance(value, _DEFINITIONS) or is_kind_constant(cls):
         return True
     parts: Any
     if cls is partial:
@@ -103,7 +103,7 @@ def _is_constant(value: Any, nesting: int) -> bool:
     return all(_is_constant(part, nesting - 1) for part in parts)
 
 
-def _is_kind_constant(cls: type) -> bool:
+def is_kind_constant(cls: type) -> bool:
     """Return whether the instances of a class cannot be changed by using them."""
     if cls in _ATOMS or cls is _lru_cache_wrapper or issubclass(cls, _DEFINITIONS):
         return cls is not BuiltinFunctionType
@@ -130,7 +130,7 @@ def share(items: Sequence[Any], *, star: bool) -> bool:
     for _ in range(_LEVELS):
         met = set(map(type, level))
         for cls in met.difference(kinds):
-            kinds[cls] = _is_kind_constant(cls)
+            kinds[cls] = is_kind_constant(cls)
         changing = {cls for cls in met if not kinds[cls]}
         if not changing:
             return False

@@ -271,19 +271,23 @@ def dumps_results(values: list[Any], errors: dict[int, bytes]) -> bytes | File |
 
 def dumps_together(values: list[Any], errors: dict[int, bytes], *, goes_home: bool) -> bytes | File | Parts:
     """
-    Pickle the results of some items of a map together, marked as such; one that cannot be pickled fails alone.
+    Pickle the results of some items of a map together, but for those that are `Pickled`; mark them as such.
+
+    Of those that cannot be pickled each one fails alone.
 
     :param errors: the encoded exceptions of the items that failed, by index
     :param goes_home: see `pickling.dumps`
     """
     try:
-        return dumps((values, errors, True), is_outcome=True, goes_home=goes_home)
+        is_plain = Pickled not in set(map(type, values))
+        return dumps((values if is_plain else tuple(values), errors, True), is_outcome=True, goes_home=goes_home)
     except BaseException:  # pickling runs user code
         pass
     alone: list[Any] = []
     for index, value in enumerate(values):
         try:
-            alone.append(value if is_safe(value) else pickled_alone(value, goes_home=goes_home))
+            is_done = is_safe(value) or value.__class__ is Pickled
+            alone.append(value if is_done else pickled_alone(value, goes_home=goes_home))
         except BaseException as exc:
             errors[index] = dump_failure(exc, goes_home=goes_home)
             alone.append(None)

@@ -337,7 +337,14 @@ class SyncLane:
         if value.__class__ in unfinished:
             value = self._finished(job, value)
         kept.append(value)
-        return value if together or is_safe(value) else pickled_alone(value, goes_home=job.goes_home)
+        if is_safe(value):
+            return value
+        if together:
+            from woolexec.wire.sure_classes import is_sure
+
+            if is_sure(value):
+                return value
+        return pickled_alone(value, goes_home=job.goes_home)
 
     def _run_item(self, job: Job, function: Callable[..., Any], args: Sequence[Any], started: float) -> None:
         """Run one item; what it raises is the outcome of its call, which the options may have run again."""
