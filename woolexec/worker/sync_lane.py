@@ -265,8 +265,13 @@ class SyncLane:
             self._run_item(job, function, items[0] if star else items, started)
         else:
             kept: list[Any] = []  # dropping a result may end this process, so its pickle is sent first
+            may_stay: Callable[[object], bool] | None = None
+            if together:
+                from woolexec.wire.sure_classes import is_sure
+
+                may_stay = is_sure
             values, errors = self._results(
-                job, function, items, kept, star=star, anew=anew, alone=alone, together=together
+                job, function, items, kept, star=star, anew=anew, alone=alone, may_stay=may_stay
             )
             payload = None if errors else dumps_numbers(values, (values, {}), 3)
             if payload is None and together:
@@ -299,16 +304,17 @@ class SyncLane:
         star: bool,
         anew: bool,
         alone: bool,
-        together: bool,
+        may_stay: Callable[[object], bool] | None,
     ) -> tuple[list[Any], dict[int, bytes]]:
         """
         Run items one after the other; return their values, and the encoded exceptions of those that raised.
 
-        A value that the next item may change is pickled at once, unless all are pickled together.
+        A value that the next item may change is pickled at once.
 
         :param kept: receives what is pickled
         :param anew: unpickle the function for each item
         :param alone: each item is the pickle of one
+        :param may_stay: which of such values are not pickled at once even so; None: each is
         """
         values: list[Any] = []
         errors: dict[int, bytes] = {}
@@ -322,7 +328,7 @@ class SyncLane:
                     value = function(*item) if star else function(item)
                     if value.__class__ is not safe:
                         if value.__class__ not in SAFE:
-                            value = self._pickled(job, value, kept, together=together)
+                            value = self._pickled(job, value, kept, may_stay)
                         elif safe is None:
                             safe = value.__class__
                     values.append(value)
@@ -332,19 +338,13 @@ class SyncLane:
                 values.append(None)
         return values, errors
 
-    def _pickled(self, job: Job, value: Any, kept: list[Any], *, together: bool) -> Any:
+    def _pickled(self, job: Job, value: Any, kept: list[Any], may_stay: Callable[[object], bool] | None = None) -> Any:
         """Finish the coroutine or nested task that a call has returned; pickle what is no constant, and keep it."""
         if value.__class__ in unfinished:
             value = self._finished(job, value)
         kept.append(value)
-        if is_safe(value):
-            return value
-        if together:
-            from woolexec.wire.sure_classes import is_sure
-
-            if is_sure(value):
-                return value
-        return pickled_alone(value, goes_home=job.goes_home)
+        stays = is_safe(value) or (may_stay is not None and may_stay(value))
+        return value if stays else pickled_alone(value, goes_home=job.goes_home)
 
     def _run_item(self, job: Job, function: Callable[..., Any], args: Sequence[Any], started: float) -> None:
         """Run one item; what it raises is the outcome of its call, which the options may have run again."""
