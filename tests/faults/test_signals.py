@@ -294,7 +294,7 @@ with PeerPoolExecutor(1) as pool:
     pool.submit(abs, -1).result()
     signal.signal(signal.SIGUSR1, lambda *_: inner.append((pool.submit(by_value, 1).result(), *pool.map(abs, [-2]))))
     print(pool.submit(by_value, 2).result(), list(pool.map(by_value, [3])))
-print(len(inner), set(inner), left)
+print(set(inner), left)  # two signals that come close together are one
 """
 
 
@@ -302,4 +302,4 @@ def test_handler_may_submit_and_map_while_the_first_use_of_either_imports_what_i
     done = subprocess.run(
         [sys.executable, "-c", IN_AN_IMPORT], cwd=ROOT, capture_output=True, text=True, timeout=SOON, check=False
     )
-    assert done.stdout.splitlines() == ["3 [4]", "4 {(2, 2)} []"], done.stderr
+    assert done.stdout.splitlines() == ["3 [4]", "{(2, 2)} []"], done.stderr
