@@ -88,9 +88,8 @@ def test_node_that_leaves_takes_its_peer_with_it_and_one_that_comes_has_one():
         first = pool.submit(os.getpid).result(PATIENCE)
         here.there = {"b": Node("b", 1, 0)}
         view = pool.with_options(retries=9)
-        while "a" in here.children:
-            view.submit(abs, -1).result(PATIENCE)
-        assert view.submit(os.getpid).result(PATIENCE) != first
+        while view.submit(os.getpid).result(PATIENCE) == first or "a" in here.children:
+            pass  # until the time limit of tests, if it stays
 
 
 def test_peers_go_on_while_the_cluster_does_not_answer():
