@@ -123,3 +123,16 @@ def test_reference_that_occurs_twice_is_noted():
     reader = NodeReader(KEYS)
     assert reader.read((add, "a", "a")).repeats
     assert not reader.read((add, "a", "b")).repeats
+
+
+class _Answering(type):
+    def __getattr__(cls, name):
+        return lambda *_: name
+
+
+class _Answered(metaclass=_Answering):
+    pass
+
+
+def test_value_whose_metaclass_answers_every_name_is_no_node():
+    assert NodeReader(()).kind_of(_Answered) is None

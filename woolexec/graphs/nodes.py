@@ -16,6 +16,7 @@ from __future__ import annotations
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType
 from typing import TYPE_CHECKING, Any
 
+from woolexec.class_attributes import defines
 from woolexec.graphs.composed import CALL, CONTAINERS, DICT, NODE
 from woolexec.wire.atoms import SAFE
 
@@ -284,4 +285,4 @@ def _find_kind(cls: Any) -> Any:
     for name, kind in _OWN.items():
         if name in names and cls.__call__ is names[name].__call__:  # a subclass may do anything else
             return kind
-    return _other if hasattr(cls, "dependencies") and callable(getattr(cls, "__call__", None)) else None  # noqa: B004
+    return _other if defines(cls, "dependencies") and defines(cls, "__call__") else None
