@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 import woolexec
+from tests.faults.tasks import RaisesWhenLoaded
 from tests.shared_pools import shared
 from tests.tasks import (
     WATCHDOG,
@@ -264,15 +265,6 @@ def collect(item, collected=[]):  # noqa: B006  # calls are to share it
     return collected
 
 
-def fail_to_unpickle():
-    raise LookupError("it refuses to be unpickled")
-
-
-class Refusing:
-    def __reduce__(self):
-        return fail_to_unpickle, ()
-
-
 class Point:
     def __init__(self, x):
         self.x = x
@@ -298,18 +290,22 @@ def test_result_of_a_chunk_that_cannot_be_pickled_fails_alone(pool):
 
 @pytest.mark.parametrize("around", [list, tuple, Point], ids=lambda around: around.__name__)
 def test_result_of_a_chunk_that_cannot_be_unpickled_fails_alone(pool, around):
-    results = pool.map(lambda n: Refusing() if n == 1 else around([n]), range(6), chunksize=3, return_exceptions=True)
+    results = pool.map(
+        lambda n: RaisesWhenLoaded() if n == 1 else around([n]), range(6), chunksize=3, return_exceptions=True
+    )
 
     assert [type(result) for result in results] == [around, LookupError, *[around] * 4]
 
 
 def test_chunk_whose_result_holds_what_cannot_be_unpickled_fails(pool):
-    results = list(pool.map(lambda n: [Refusing()] if n == 1 else n, range(6), chunksize=3, return_exceptions=True))
+    results = list(
+        pool.map(lambda n: [RaisesWhenLoaded()] if n == 1 else n, range(6), chunksize=3, return_exceptions=True)
+    )
 
     assert [type(result) for result in results] == [LookupError] * 3 + [int] * 3
     assert "items 0 to 2 of the map" in results[0].__notes__
-    with pytest.raises(LookupError, match="refuses"):
-        list(pool.map(lambda n: [Refusing()] if n == 1 else n, range(6), chunksize=3))
+    with pytest.raises(LookupError, match="not to be loaded"):
+        list(pool.map(lambda n: [RaisesWhenLoaded()] if n == 1 else n, range(6), chunksize=3))
 
 
 def test_map_with_buffersize_takes_no_more_than_that(pool):

@@ -239,17 +239,17 @@ def _parts(reader: Reader, *, return_exceptions: bool) -> Generator[Iterable[Any
         while (part := reader.take()) is not None:
             first, count, payload, failed = part
             del part
+            if not failed:
+                try:
+                    values, errors, has_objects = part_in(payload, count)
+                except KeyboardInterrupt:  # the user's Ctrl-C
+                    raise
+                except BaseException as exc:  # unpickling runs user code
+                    payload, failed = exc, True
             if failed:
-                for value in _failed(reader, first, count, payload, return_exceptions=return_exceptions):
-                    left = deque((value,))
-                    yield _popped(left)
-                continue
-            try:
-                values, errors, has_objects = part_in(payload, count)
-            except KeyboardInterrupt:  # the user's Ctrl-C
-                raise
-            except BaseException as exc:  # unpickling runs user code
-                for value in _failed(reader, first, count, exc, return_exceptions=return_exceptions):
+                failures = _failed(reader, first, count, payload, return_exceptions=return_exceptions)
+                del payload
+                for value in failures:
                     left = deque((value,))
                     yield _popped(left)
                 continue

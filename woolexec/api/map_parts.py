@@ -121,6 +121,8 @@ def opened(index: int, count: int, payload: Any, *, failed: bool) -> list[Any] |
             return (FailedItem(exc, index),)
     try:
         values, errors, _ = part_in(payload, count)
+    except KeyboardInterrupt:  # the user's Ctrl-C
+        raise
     except BaseException as exc:  # unpickling runs user code
         return (FailedItem(exc, index, count),) * count
     if errors or values.__class__ is tuple:

@@ -11,4 +11,4 @@ SAFE = ATOMS | {bytes}
 def is_safe(value: object) -> bool:
     """Return whether a value is of such a type, or a tuple of such values: it cannot be changed either."""
     cls = type(value)
-    return cls in SAFE or (cls is tuple and SAFE.issuperset(map(type, value)))  # type: ignore[call-overload]  # it is one
+    return cls in SAFE or (cls is tuple and SAFE.issuperset(map(type, value)))  # type: ignore[call-overload]  # a tuple

@@ -263,10 +263,16 @@ def pickled_alone(value: Any, *, goes_home: bool) -> Pickled:
         raise
 
 
-def dumps_results(values: list[Any], errors: dict[int, bytes]) -> bytes | File | Parts:
-    """Pickle the results of some items of a map, of which those that are no constants are `Pickled`."""
+def dumps_results(
+    values: list[Any], errors: dict[int, bytes], *marks: bool, goes_home: bool = False
+) -> bytes | File | Parts:
+    """
+    Pickle the results of some items of a map, of which some may be `Pickled`.
+
+    :param marks: True if some of the others are no constants
+    """
     is_plain = Pickled not in set(map(type, values))
-    return dumps((values if is_plain else tuple(values), errors), is_outcome=True)
+    return dumps((values if is_plain else tuple(values), errors, *marks), is_outcome=True, goes_home=goes_home)
 
 
 def dumps_together(values: list[Any], errors: dict[int, bytes], *, goes_home: bool) -> bytes | File | Parts:
@@ -279,8 +285,7 @@ def dumps_together(values: list[Any], errors: dict[int, bytes], *, goes_home: bo
     :param goes_home: see `pickling.dumps`
     """
     try:
-        is_plain = Pickled not in set(map(type, values))
-        return dumps((values if is_plain else tuple(values), errors, True), is_outcome=True, goes_home=goes_home)
+        return dumps_results(values, errors, True, goes_home=goes_home)
     except BaseException:  # pickling runs user code
         pass
     alone: list[Any] = []

@@ -276,10 +276,12 @@ class SyncLane:
             payload = None if errors else dumps_numbers(values, (values, {}), 3)
             if payload is None and together:
                 payload = dumps_together(values, errors, goes_home=job.goes_home)
+            elif payload is None:
+                payload = dumps_results(values, errors)
             job.succeed(
                 self._transport,
                 monotonic() - started,
-                payload or dumps_results(values, errors),
+                payload,
                 self._page.up,
                 raised=len(errors),
             )
@@ -338,7 +340,7 @@ class SyncLane:
                 values.append(None)
         return values, errors
 
-    def _pickled(self, job: Job, value: Any, kept: list[Any], may_stay: Callable[[object], bool] | None = None) -> Any:
+    def _pickled(self, job: Job, value: Any, kept: list[Any], may_stay: Callable[[object], bool] | None) -> Any:
         """Finish the coroutine or nested task that a call has returned; pickle what is no constant, and keep it."""
         if value.__class__ in unfinished:
             value = self._finished(job, value)
