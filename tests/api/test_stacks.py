@@ -293,6 +293,10 @@ def test_timeout_may_be_longer_than_any_clock_can_tell():
         assert pool.stacks(1e300) == ()
 
 
+async def start_coroutine():
+    await asyncio.sleep(0)
+
+
 async def sleep_long():
     await asyncio.sleep(3600)
 
@@ -307,7 +311,7 @@ def spin():
 def test_error_of_a_timeout_has_the_last_stack(function, monkeypatch):
     monkeypatch.setattr(last_look, "LONGEST", 30)  # seconds; a machine with other work answers late
     with PeerPoolExecutor(1) as pool, pytest.raises(TimeoutError) as caught:
-        pool.submit(asyncio.sleep, 0).result()  # what these tasks import is there
+        pool.submit(start_coroutine).result()  # what these tasks import is there
         pool.with_options(timeout=1.0).submit(function).result()
 
     (note,) = caught.value.__notes__

@@ -6,6 +6,7 @@ stands in for that of the base image; what compose would do with the image is do
 a root that is read-only, a /tmp of its own, one user without rights, and processes of its own.
 """
 
+import importlib.util
 import json
 import os
 import random
@@ -169,6 +170,8 @@ def can_be_built():
         return "needs root on Linux"
     if not sorted(ROOTS.glob("debian-python*/etc")):
         return "no Debian is here: .ci/newest-python makes it"
+    if importlib.util.find_spec("hatchling") is None:
+        return "hatchling, which builds the wheel, is not installed"
     ran = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False)
     return "" if ran.returncode == 0 else "name spaces cannot be made"
 

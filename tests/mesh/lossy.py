@@ -20,10 +20,25 @@ counter = itertools.count()
 def works():
     """Return whether this process may make TUN devices."""
     try:
-        os.close(os.open("/dev/net/tun", os.O_RDWR))
+        os.close(_open(_name()))
     except OSError:
         return False
     return True
+
+
+def _name():
+    return f"wxt{os.getpid() % 100_000}n{next(counter)}"
+
+
+def _open(device):
+    """Make a TUN device, which is there until this descriptor is closed."""
+    tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH", device.encode(), _IFF_TUN | _IFF_NO_PI))
+    except BaseException:
+        os.close(tun)
+        raise
+    return tun
 
 
 class Way:
@@ -57,10 +72,9 @@ class Way:
 
     @contextlib.contextmanager
     def _end(self, host, other):
-        device = f"wxt{os.getpid() % 100_000}n{next(counter)}"
-        tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        device = _name()
+        tun = _open(device)
         try:
-            fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH", device.encode(), _IFF_TUN | _IFF_NO_PI))
             ip("link", "set", device, "netns", host.name)
             ip("-n", host.name, "link", "set", device, "up")
             ip("-n", host.name, "route", "add", f"{other.address}/32", "dev", device, "src", host.address)
