@@ -41,7 +41,7 @@ from woolexec.wire.bundled_globals import (
     own_name,
     space_of_definition,
 )
-from woolexec.wire.by_value_pickler import Pickler
+from woolexec.wire.by_value_pickler import IMPORTABLE, Pickler
 from woolexec.wire.inputs import is_future_class, reduce_future
 from woolexec.wire.main_module import global_of, unbundle
 from woolexec.wire.modules import space_of
@@ -350,7 +350,7 @@ class _Arguments(_Collects):
 
     def reducer_override(self, obj: Any) -> Any:
         cls = type(obj)
-        if cls in self._usual:
+        if cls in self._usual or (cls is FunctionType and obj in IMPORTABLE):
             self.met.append(obj)
             return NotImplemented
         if issubclass(cls, _DEFINED):

@@ -79,7 +79,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     def reducer_override(self, obj: Any) -> Any:
         self.met.append(obj)
         cls: Any = type(obj)
-        if cls in self._usual:
+        if cls in self._usual or (cls is FunctionType and obj in IMPORTABLE):
             return NotImplemented
         reduced = self._reduce_special(obj, cls)
         if reduced is None and self.verdicts is not None:
@@ -143,8 +143,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         self._replace_all(fn.__qualname__, values)
 
     def _reduce_function(self, fn: Any) -> Any:
-        if fn in _IMPORTABLE:
-            return NotImplemented
         if stand_ins.LAZY is not None:
             stand_ins.import_lazy(fn.__globals__, named_in(fn.__code__), fn.__code__.co_names)
         try:
@@ -257,7 +255,7 @@ def _variable(variable: ContextVar[Any]) -> Any:
 
 
 _COPY: Any = copyreg
-_IMPORTABLE = frozenset(
+IMPORTABLE = frozenset(
     [_COPY.__newobj__, _COPY._reconstructor, classes.find_at_home, classes.find_member, global_of],
 )
 """Functions that nearly all pickles refer to."""
