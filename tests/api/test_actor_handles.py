@@ -47,6 +47,12 @@ def test_handle_that_comes_back_is_a_view_of_the_same_actor(pool):
 
         assert again.submit(Counter.add, 1).result(SOON) == 1
         assert again._submission.handle is counter._submission.handle
+        assert {again, again.with_options(timeout=SOON), counter} == {counter}
+        with pool.actor(Counter) as other:
+            names = {counter: "one", other: "other", "none": None}
+            assert pool.submit(actors.names_of, names, (other, counter)).result(SOON) == ["other", "one"]
+            assert pool.submit(actors.own_are_told_apart).result(SOON)
+            assert counter != other
 
 
 def test_task_cannot_end_an_actor(pool):

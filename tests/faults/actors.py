@@ -182,6 +182,17 @@ def give_back(counter):
     return counter
 
 
+def names_of(names, counters):
+    return [names[counter] for counter in counters]
+
+
+def own_are_told_apart():
+    pool = current_executor()
+    with pool.actor(Counter) as one, pool.actor(Counter) as other:
+        again = pool.submit(give_back, one).result()
+        return again == one != other and hash(again) == hash(one) and one != "one"
+
+
 def pass_on(counter, times):
     return current_executor().submit(use, counter, times).result()
 

@@ -267,6 +267,17 @@ class Actor(BaseExecutor, Generic[A]):
         ) -> AsyncMap[Any]: ...
         def map_async(self, fn: Any, /, *iterables: Any, **how: Any) -> Any: ...
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are views of the same object, whatever their options are."""
+        return bool(self._object == other._object) if isinstance(other, Actor) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._object)
+
+    @property
+    def _object(self) -> Any:
+        return self._submission.handle or self._submission.key()
+
     def __reduce__(self) -> tuple[Any, ...]:
         return self._find, (self._submission.key(), self._submission.name)
 
