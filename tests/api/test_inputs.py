@@ -390,6 +390,14 @@ async def hand_over_async(value):
     return current_executor().submit(add_async, value, 1)
 
 
+def hand_over_what_was_put(value):
+    return current_executor().put([value])
+
+
+async def hand_over_what_was_put_async(value):
+    return current_executor().put([value])
+
+
 def hand_over_a_failure(text):
     return current_executor().submit(fail, text)
 
@@ -401,6 +409,9 @@ def test_task_that_returns_the_future_of_a_task_of_its_own_resolves_to_its_value
         assert pool.submit(hand_over_async, 3).result(SOON) == 4
         assert list(pool.map(hand_over, range(3))) == [7] * 3
         assert list(pool.map(hand_over_async, range(3))) == [1, 2, 3]
+        for put in (hand_over_what_was_put, hand_over_what_was_put_async):
+            assert pool.submit(put, 3).result(SOON) == [3]
+            assert list(pool.map(put, range(3))) == [[0], [1], [2]]
         with pytest.raises(LookupError, match="no"):
             pool.submit(hand_over_a_failure, "no").result(SOON)
 

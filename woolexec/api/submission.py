@@ -127,7 +127,7 @@ class Submission:
         """
         self.check()
         made = self._value(dumps_put(value))
-        future: CallFuture[Any] = CallFuture()
+        future = self.future()
         future.share(made)
         return future
 
