@@ -75,6 +75,14 @@ def test_function_with_the_name_of_one_of_ours_belongs_to_the_task():
     assert outermost(of_dump(dump)) == "task"
 
 
+def test_frames_of_the_import_system_are_left_out_unless_there_are_no_others():
+    frames = [(file, "f", file) for file in ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")]
+    others = [("/a.py", "f", "/a.py"), ("<frozen runpy>", "f", "<frozen runpy>")]
+
+    assert within([others[0], *frames, others[1], *frames]) == ["/a.py", "<frozen runpy>"]
+    assert within(frames) == [file for file, *_ in frames]
+
+
 def test_frames_of_this_package_are_left_out_at_both_ends_and_kept_between():
     ours = PACKAGE + "api/map.py"
     frames = [

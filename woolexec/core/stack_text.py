@@ -92,9 +92,17 @@ def of_task(frames: Sequence[tuple[str, str, Any]]) -> list[Any]:
     return within(frames[first:])
 
 
+_IMPORTING = "<frozen importlib"
+
+
 def within(frames: Sequence[tuple[str, str, Any]]) -> list[Any]:
-    """Return what is left without frames of this package that lead to the task, and that the task has called last."""
-    rest = list(frames)
+    """
+    Return what is left without those that say nothing of the task.
+
+    These are frames of this package that lead to the task, or that it has called last, and those of the import system,
+    four or five for each module, which tracebacks leave out too.
+    """
+    rest = [each for each in frames if not each[0].startswith(_IMPORTING)] or list(frames)
     while len(rest) > 1 and is_ours(rest[0][0]):
         rest.pop(0)
     while len(rest) > 1 and is_ours(rest[-1][0]) and is_ours(rest[-2][0]):
