@@ -135,6 +135,7 @@ def test_pinned_call_is_lost_with_its_place(group, worker):
 
     assert group.leave(worker, 0) == [call]
     assert group.queue.head() is None
+    assert (call.state, call.attempts, worker.outstanding) == (SENT, 1, {})  # as if it had been started there
 
 
 def test_call_that_is_tried_again_waits_for_any_place(group, worker):

@@ -2,7 +2,7 @@ import pytest
 
 from tests.core.parts import Actions, clock, make_call
 from tests.core.peers import Far
-from woolexec.core.call import ASYNCIO
+from woolexec.core.call import ASYNCIO, DONE, QUEUED
 from woolexec.core.remote_place import RemoteLane
 from woolexec.core.scheduler import Scheduler, fail_outstanding, is_wanted
 from woolexec.options import TaskOptions
@@ -164,6 +164,21 @@ def test_lost_call_is_tried_again_if_its_options_say_so(retries, is_tried_again)
     scene.scheduler.settle(scene.scheduler.left(worker), lambda _: error)
 
     assert (scene.scheduler.main.queue.head() is call) is is_tried_again
+    assert call.receiver.failures == ([] if is_tried_again else [error])
+
+
+@pytest.mark.parametrize(("options", "is_tried_again"), [({"name": "f"}, False), ({"retries": 1}, True)], ids=str)
+def test_call_for_one_worker_that_is_gone_is_tried_again_if_its_options_say_so(options, is_tried_again):
+    scene = Scene(1)
+    scene.submit()
+    scene.scheduler.feed()
+    (worker,) = scene.scheduler.workers.values()
+    call = make_call(options=TaskOptions(**options))
+    scene.scheduler.main.pin(worker, call)
+    error = RuntimeError("lost")
+    scene.scheduler.settle(scene.scheduler.left(worker), lambda _: error)
+
+    assert (call.pin, call.state) == ((0, QUEUED) if is_tried_again else (1, DONE))
     assert call.receiver.failures == ([] if is_tried_again else [error])
 
 

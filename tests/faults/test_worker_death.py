@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -160,6 +161,26 @@ def test_map_yields_what_came_before_the_item_that_killed_its_worker(pool):
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(WorkerLostError):
         next(results)
+
+
+# -- with a call that waits for it, and no other worker ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "f"}, {"retries": 1}], ids=str)
+def test_call_for_every_worker_ends_when_one_of_them_dies_busy(lone, tmp_path, options):
+    busy = lone.submit(tasks.hold, tmp_path)
+    pid = tasks.wait_held(tmp_path)
+    with ThreadPoolExecutor(1) as thread:
+        everywhere = thread.submit(lone.with_options(**options).run_on_all, os.getpid)
+        assert tasks.eventually(lambda: any(worker.pinned for worker in lone._engine.scheduler.workers.values()))
+        os.kill(pid, signal.SIGKILL)
+        (future,) = everywhere.result(SOON).values()
+    if "retries" in options:
+        assert future.result() != pid
+    else:
+        assert isinstance(future.exception(), WorkerLostError)
+    lost(busy)
+    assert lone.submit(abs, -1).result(SOON) == 1
 
 
 # -- while idle, and with calls that wait behind -----------------------------------------------------------------------

@@ -54,12 +54,15 @@ class Group:
         place.ready = False
         for call in reversed(place.unstarted(started)):
             self._requeue(place, call)
+        pinned, place.pinned = place.pinned, []
+        for call in pinned:  # they were to run there and nowhere else: lost, as if they had been sent
+            if self.queue.claim(call):
+                self.record(place, call, 0.0)
         lost = list(place.outstanding.values())
         for call in lost:
             place.gone(call.number, len(call.payload))
             self.queue.forget_parent(call.number)
-        pinned, place.pinned = place.pinned, []
-        return lost + [call for call in pinned if self.queue.claim(call)]
+        return lost
 
     # -- calls to places ----------------------------------------------------------------------------------------
 

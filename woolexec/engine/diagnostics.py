@@ -19,7 +19,8 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
     """Make the error of a call whose worker died, with everything that is known about it."""
     name, host, pid = call.name, host_name(), worker.known_pid or None
     began = call.cost if call.function.lane else worker.began(call.number)
-    seconds = monotonic() - (began or monotonic())
+    now = monotonic()
+    seconds = now - (began or now)
     tries = f" (attempt {call.attempts})" if call.attempts > 1 else ""
     ending = "was ended by the pool" if worker.excess else describe_exit(worker.exitcode)
     who = "a worker" if pid is None else f"worker {pid}"
