@@ -26,6 +26,15 @@ def test_bytes_are_counted_until_the_object_is_collected(room):
     assert len(room) == 1
 
 
+def test_object_that_is_added_again_is_counted_once(room):
+    thing = Thing()
+    room.add(1, thing, 60)
+    room.add(1, thing, 50)
+    assert room.size == 50
+    room.forget(1)
+    assert room.size == 0
+
+
 def test_forgotten_object_is_counted_no_more_and_once(room):
     thing = Thing()
     room.add(1, thing, 60)

@@ -48,7 +48,8 @@ class Room:
         return len(self._known)
 
     def add(self, number: int, item: Any, size: int) -> None:
-        """Count an object, even if it exceeds the limit."""
+        """Count an object, even if it exceeds the limit; one that is counted has this size now."""
+        self.forget(number)
         gone = self._gone.append
         self._known[number] = weakref.ref(item, lambda _: gone(number)), size
         self._size += size

@@ -30,6 +30,17 @@ def test_what_takes_the_place_of_another_counts_instead_of_it():
     assert quota.size == 0
 
 
+def test_outcome_that_stays_counts_instead_of_one_of_the_same_name():
+    quota = ByteQuota(100)
+    quota.keep("value", 10)
+    for size in (90, 80):
+        quota.stay("value", size)
+        assert quota.size == size
+    quota.drop("value")
+    assert quota.size == 0
+    assert quota.may_stay(50)
+
+
 def test_nothing_is_left_of_a_client_that_is_gone():
     quota = ByteQuota(100)
     quota.keep(1, 60)

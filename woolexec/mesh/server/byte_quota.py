@@ -66,7 +66,8 @@ class ByteQuota:
         return self.has_room(size) and (spills or self._stayed_size + size <= self._limit // 2)
 
     def stay(self, what: Hashable, size: int) -> None:
-        """Note an outcome that stays here."""
+        """Note an outcome that stays here, in place of what was kept under the same name."""
+        self.drop(what)
         self._stayed[what] = size
         self._stayed_size += size
         self.size += size
