@@ -11,7 +11,7 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
-from woolexec.core.call import ASYNCIO
+from woolexec.core.call import ASYNCIO, LIFE
 from woolexec.mesh.link import messages
 from woolexec.mesh.server import session as session_module
 from woolexec.mesh.server.peer import Peer
@@ -46,6 +46,10 @@ def test_client_is_told_which_frame_of_it_a_peer_does_not_accept(frame):
         (Return(call=[1]), "a frame could not be handled: IndexError"),
         (Return(call=[1], kept=9), "a client cannot keep the outcome of a call"),
         (Start(function=0, call=[1], size=[0], values=range(10_000)), "a call has 10000 values and 0 bytes of context"),
+        (Start(function=0, call=[900], size=[0], lane=LIFE, worker=1), "call 900 is about an actor"),
+        (Start(function=0, call=[900], size=[0], lane=LIFE, count=1), "call 900 is about an actor"),
+        (Start(function=0, call=[900, 901], size=[0, 0], lane=LIFE), "call 900 is about an actor"),
+        (Start(function=0, call=[900], size=[0], actor=1, worker=1), "call 900 is about an actor"),
         (
             Start(function=0, call=[1], size=[0], context=bytes(5 << 20)),
             "a call has 0 values and 5242880 bytes of context",
@@ -60,6 +64,20 @@ def test_frame_that_makes_no_sense_ends_its_link_and_nothing_else(frame, reason)
         eventually(lambda: reason in pool._peers.explain())
         assert other.submit(abs, -1).result(PATIENCE) == 1
         assert pool.submit(abs, -1).result(PATIENCE) == 1  # over another link
+
+
+def test_client_whose_calls_cannot_be_ended_leaves_its_places_to_others(monkeypatch, caplog):
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as other:
+        with joined(peer) as pool:
+            eventually(pool.submit(time.sleep, PATIENCE).running)
+            (served,) = (served for served in peer._acceptor.served if served.outstanding)
+            monkeypatch.setattr(served._links, "cancel", None)
+            pool._engine._loop.tell(lambda: pool._peers.links[0].send(encode(Stop())))  # the link ends
+            eventually(lambda: served not in peer._acceptor.served)
+            assert not served.outstanding
+        assert other.submit(abs, -1).result(PATIENCE) == 1
+    assert "is not callable" in caplog.text
+    caplog.clear()  # the traceback keeps the link
 
 
 def test_client_keeps_a_limited_number_of_functions():

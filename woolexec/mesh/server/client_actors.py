@@ -36,7 +36,11 @@ class ClientActors:
 
         It lives; or it is to be made, the client has fewer than `MOST` of them, and there are descriptors for it,
         beside those that the workers of all clients need.
+
+        :raises ProtocolError: if it is a call of a map, or one for a certain worker, as no call about an actor is
         """
+        if frame.worker or frame.count or len(frame.call) != 1:
+            raise errors.ProtocolError(f"call {frame.call[0]} is about an actor, and of a map or for a certain worker")
         if frame.lane != LIFE:
             return self._owner(frame) is not None
         lives = sum(answer.outstanding_call.function.lane == LIFE for answer in self._calls.values())

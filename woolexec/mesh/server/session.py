@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -345,21 +346,24 @@ class Served:
 
     def abandon(self) -> None:
         """End all calls of the client: its link has ended, so nobody waits for the outcomes."""
-        self.upward.close()
-        self._links.report_runs(None)
-        self.engine.go_on(self)
-        self.output.close()
+        with contextlib.ExitStack() as last:  # the last one first; each, whatever another raises
+            if self.outbox.passage is not None:
+                last.callback(self.outbox.passage.close)
+            last.callback(self.places.leave, self)
+            for each in (self.definitions, self.values, self.untold):
+                last.callback(each.clear)
+            last.callback(self._code.close)
+            for number in self.outstanding:
+                last.callback(self.forget, number)
+            last.callback(self._drop_all)
+            for end in (self.output.close, partial(self.engine.go_on, self), self.upward.close):
+                last.callback(end)
+            self._links.report_runs(None)
+
+    def _drop_all(self) -> None:
         for number, answer in list(self.outstanding.items()):
             if number in self.outstanding:  # ending one may deliver the outcomes of others
                 self._drop(answer, force=True)
-        for number in list(self.outstanding):
-            self.forget(number)
-        self._code.close()
-        for each in (self.definitions, self.values, self.untold):
-            each.clear()
-        self.places.leave(self)
-        if self.outbox.passage is not None:
-            self.outbox.passage.close()
 
 
 def _use_settings(served: Served, frame: Settings) -> None:
