@@ -50,6 +50,18 @@ def command():
     return json.loads(only("CMD"))
 
 
+def run(words, timeout, unless=None, **options):
+    """Run a command to its end, and fail with what it said if it fails; skip if it lacks what it may lack."""
+    ran = subprocess.run(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False, **options
+    )
+    if ran.returncode:
+        lacks = re.search(unless, ran.stdout) if unless else None
+        if lacks:
+            pytest.skip(lacks[0])
+        pytest.fail(f"{shlex.join(words)[:100]} ended with {ran.returncode}:\n{ran.stdout[-4000:]}")
+
+
 def health():
     kind, _, words = only("HEALTHCHECK").rpartition("CMD ")
     assert "--interval" in kind
@@ -146,7 +158,9 @@ class Image:
     def build(self, dist):
         step = re.sub(r"--mount=\S+\s+", "", only("RUN"))
         words = self.words(BUILD, dist=dist, step=shlex.quote(step), version=self.version)
-        subprocess.run(words, check=True, timeout=300, capture_output=True)
+        # There may be no index here, or one without wheels for this Python.
+        variables = {"PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "20", "PIP_ONLY_BINARY": ":all:"}
+        run(words, 300, r"No matching distribution found for [\w.-]+", env=os.environ | variables)
 
     def start(self, *command, **options):
         """Start a container, whose first process is this command."""
@@ -165,15 +179,19 @@ class Image:
         return process.returncode, said
 
 
-def can_be_built():
+def why_not(folder):
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs root on Linux"
     if not sorted(ROOTS.glob("debian-python*/etc")):
         return "no Debian is here: .ci/newest-python makes it"
     if importlib.util.find_spec("hatchling") is None:
         return "hatchling, which builds the wheel, is not installed"
-    ran = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False)
-    return "" if ran.returncode == 0 else "name spaces cannot be made"
+    for name in ("upper", "work", "root"):
+        (folder / name).mkdir(parents=True)
+    mount = f"mount -t overlay overlay -o lowerdir=/usr,upperdir={folder}/upper,workdir={folder}/work {folder}/root"
+    words = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "/bin/sh", "-ec", mount]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    return ran.returncode and f"no overlay can be mounted in name spaces of its own: {ran.stderr.strip()}"
 
 
 @pytest.mark.slow
@@ -181,7 +199,7 @@ def can_be_built():
 @pytest.mark.skipif(not (TOP / "hatch_build.py").exists(), reason="needs the sources")
 @pytest.mark.leaks("each container is a process that others make; they end with the test")
 def test_peers_and_a_program_run_from_the_image(tmp_path):
-    if reason := can_be_built():
+    if reason := why_not(tmp_path / "tried"):
         pytest.skip(reason)
     wheel = [
         sys.executable,
@@ -193,7 +211,7 @@ def test_peers_and_a_program_run_from_the_image(tmp_path):
         "--no-build-isolation",
         f"--wheel-dir={tmp_path}/dist",
     ]
-    subprocess.run([*wheel, str(TOP)], check=True, timeout=120, capture_output=True)
+    run([*wheel, str(TOP)], 120)
     image = Image(max(ROOTS.glob("debian-python*/etc")).parent, tmp_path)
     image.build(tmp_path / "dist")
 
