@@ -110,3 +110,19 @@ def test_table_is_written_from_where_it_is_and_used_where_it_was_written(make, m
         for sent in (table, value):
             found = pool.submit(mapped, sent).result(SOON)
             assert found == [True] * len(buffers)
+
+
+@pytest.mark.slow
+@pytest.mark.versions
+def test_bytes_that_polars_makes_of_a_frame_are_written_from_where_they_are(monkeypatch):
+    monkeypatch.setitem(globals(), "ROWS", 64 * ROWS)
+    table, written = polars(), []
+    state = len(table.__getstate__())
+    assert state >= LARGE
+    monkeypatch.setattr(payload, "store", lambda parts, **how: written.extend(parts) or store(parts, **how))
+    with shared(2) as pool:
+        for sent in (table, pool.put(table)):
+            assert pool.submit(len, sent).result(SOON) == len(table)
+    pieces = [[len(piece) for piece in part.parts] for part in written if len(part) >= LARGE]
+    assert [max(each) for each in pieces] == [state, state]
+    assert all(sum(each) - state < LARGE for each in pieces)

@@ -27,6 +27,10 @@ BY_VALUE = 4
 """It is of a module that travels by value."""
 
 
+_OF_POLARS = "polars."
+"""What the modules of classes begin with that make one `bytes` of all their data when they are pickled."""
+
+
 def nature_of(obj: Any, depth: int = 4) -> int:
     """Return what is known of an object, and of the first objects in it, as a sum of the constants above."""
     cls: Any = type(obj)
@@ -48,4 +52,6 @@ def nature_of(obj: Any, depth: int = 4) -> int:
         return BY_VALUE
     if is_array_class(cls):
         return BULKY if not is_array(obj) and obj.nbytes >= WALKED else 0
+    if type(module) is str and module.startswith(_OF_POLARS):
+        return BULKY
     return WITH_REDUCERS if is_tensor_class(cls) else 0
