@@ -389,8 +389,10 @@ def test_more_texts_than_any_frame_has_are_refused():
 
 # -- headers -----------------------------------------------------------------------------------------------------------
 
+_GRPC = tuple(map(int, grpc.__version__.split(".")[:2]))
 _waits_for_acknowledgement = pytest.mark.xfail(
-    strict=True, reason="grpc 1.85 takes 16 MiB of headers, not 16 KiB, until its settings are acknowledged"
+    strict=_GRPC <= (1, 85),  # a later one may be better
+    reason="grpc 1.85 takes 16 MiB of headers, not 16 KiB, until its settings are acknowledged",
 )
 ACKNOWLEDGED = pytest.mark.parametrize(
     "is_acknowledged",
