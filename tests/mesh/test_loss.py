@@ -46,7 +46,7 @@ with PeerPoolExecutor(0, peers=json.loads(sys.argv[1])) as pool:
     pool.wait_for_peers(2, 120)
     names = [link.name for link in pool._engine.scheduler.links]
     with pool.actor(Log) as log:
-        added = [log.submit(Log.add, n, b"1" * 100_000 if n % 20 == 0 else b"1") for n in range(100)]
+        added = [log.submit(Log.add, n, b"1" * 200_000 if n % 20 == 0 else b"1") for n in range(100)]
         calls = [pool.submit(pow, 2, n) for n in range(300)]
         coroutines = [pool.submit(double, n) for n in range(100)]
         shared = pool.put(os.urandom(600_000))
@@ -62,7 +62,7 @@ with PeerPoolExecutor(0, peers=json.loads(sys.argv[1])) as pool:
         assert [call.result() for call in calls] == [2**n for n in range(300)]
         assert [call.result() for call in coroutines] == list(range(0, 200, 2))
         assert [call.result() for call in lengths] == [600_000] * 2
-        assert [call.result() for call in added] == [49 * (100_000 if n % 20 == 0 else 1) for n in range(100)]
+        assert [call.result() for call in added] == [49 * (200_000 if n % 20 == 0 else 1) for n in range(100)]
         assert log.submit(Log.all).result() == list(range(100))
         values = [each.result() for each in kept]
         assert [call.result() for call in crossed] == [both(*values)] * 2
