@@ -50,13 +50,14 @@ def test_traceback_is_indented_and_printable():
     assert "a\x1bb" in json.loads(Json().format(made))["traceback"]
 
 
-def test_keys_that_strangers_send_do_not_fill_the_log(monkeypatch, capsys):
+def test_what_strangers_send_does_not_fill_the_log(monkeypatch, capsys):
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     level = root.level
     try:
         set_up("text", "info")
         logging.getLogger("grpc._cython.cygrpc").error("Invalid encoding on %s", b"\xff")
+        logging.getLogger("grpc._cython.cygrpc").error("ExecuteBatchError raised in core by servicer method [%s]", "/x")
         logging.getLogger("grpc._cython.cygrpc").error("something else")
     finally:
         root.setLevel(level)

@@ -29,9 +29,13 @@ def set_up(form: str, level: str) -> None:
     logging.captureWarnings(capture=True)
 
 
+_OF_STRANGERS = ("Invalid encoding", "ExecuteBatchError raised in core")
+"""What grpc says, with a traceback each, of keys in metadata, and of calls that had ended when they were answered:
+strangers can cause any number of both."""
+
+
 def _is_ours_to_tell(record: logging.LogRecord) -> bool:
-    """Return False for what grpc says, with a traceback each, of keys in metadata: strangers can send any number."""
-    return not (record.name.startswith("grpc.") and record.getMessage().startswith("Invalid encoding"))
+    return not (record.name.startswith("grpc.") and record.getMessage().startswith(_OF_STRANGERS))
 
 
 class Text(logging.Formatter):
