@@ -2,13 +2,14 @@
 
 import os
 import random
+from functools import partial
 
 import pytest
 
 from tests.core.parts import Actions, make_call
 from tests.core.peers import Far
 from tests.core.test_actor import call_of, life_of, lost
-from woolexec.core.actor import ENDED, UNPLACED, Actor
+from woolexec.core.actor import ENDED, STARTING, UNPLACED, Actor
 from woolexec.core.actors import FORKS, Actors
 from woolexec.core.call import LIFE
 from woolexec.core.offer import Offer
@@ -123,6 +124,39 @@ def test_closed_actor_that_was_never_placed_ends_at_once():
 
     assert actor.state == ENDED
     assert actors.queue.head() is None
+
+
+def far(**about):
+    """An actor that is alive at a peer."""
+    actors, actions = table(limit=0)
+    link = Far("far", 2)
+    link.lane_place = RemoteLane(link, 10)
+    actions.scheduler.linked(link)
+    actor = alive(actors, **about)
+    assert actor.target is link
+    return actor, partial(actions.scheduler.lanes.withdraw, link.lane_place, [actor.life.number])
+
+
+@pytest.mark.parametrize(("restarts", "state"), [(0, ENDED), (1, STARTING)])
+def test_actor_that_its_peer_gives_back_although_it_was_made_is_lost(restarts, state):
+    actor, give_back = far(restarts=restarts)
+    life = actor.life
+    give_back()
+    actor._actors.feed()
+
+    assert (actor.state, actor.restarts) == (state, 0)
+    assert (actor.life is life) is (state == ENDED)
+    assert state == STARTING or isinstance(actor.failure, ActorLostError)
+
+
+def test_actor_that_its_peer_gives_back_although_it_has_ended_stays_so():
+    actor, give_back = far(restarts=1)
+    actor.end()
+    give_back()
+    actor._actors.feed()
+
+    assert (actor.state, actor.failure) == (ENDED, None)
+    assert actor._actors.queue.head() is None
 
 
 def test_actor_that_has_ended_is_forgotten():

@@ -15,6 +15,7 @@ from woolexec.core.actor import ALIVE, ENDED, STARTING, UNPLACED, Actor, new_gro
 from woolexec.core.call import LIFE, Call, fail
 from woolexec.core.held import line_up
 from woolexec.core.ready_queue import ReadyQueue
+from woolexec.errors import ActorLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,6 +161,10 @@ class Actors:
         stuck: set[Any] = set()
         while isinstance(life := self.queue.head(None, stuck), Call):
             actor: Actor = life.receiver
+            if actor.state != UNPLACED:  # a peer has given back what it had started
+                if self.queue.take(life) and actor.state != ENDED:
+                    fail(life, ActorLostError(f"the peer of the actor {actor.name} has given it back"))
+                continue
             if actor.is_closed and not actor_feeding.is_busy(actor):
                 actor.end()
                 continue
