@@ -700,7 +700,7 @@ def test_options_hold_for_tasks_within_tasks(tmp_path):
 
 
 def test_outside_of_a_task_there_is_no_current_executor():
-    with pytest.raises(RuntimeError, match="neither in a task"):
+    with pytest.raises(RuntimeError, match="not in a task"):
         current_executor()
 
 

@@ -1,4 +1,4 @@
-"""The base class of the exceptions of `woolexec.errors`, which are in two files."""
+"""The base class of the exceptions in `woolexec.errors` and `woolexec.broken_pool`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WoolexecError.__module__ = "woolexec.errors"  # where users and pickles find it
 
 
 def rebuild(cls: type[E], args: tuple[object, ...], state: dict[str, object]) -> E:
-    """Make an exception as unpickling does, with its attributes."""
+    """Create an exception with its attributes; called by unpickling."""
     error = cls(*args)
     error.__dict__.update(state)
     return error

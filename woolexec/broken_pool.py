@@ -1,7 +1,7 @@
 """
 The exceptions that are also a `BrokenProcessPool`; `woolexec.errors` re-exports them.
 
-They are in a module of their own, imported when one of them is first used: the standard library defines
+They are in a separate module, imported when one of them is first used: the standard library defines
 `BrokenProcessPool` in the module of its own pool, which takes as long to import as everything that our pool needs.
 """
 
@@ -36,7 +36,7 @@ class WorkerLostError(WoolexecError, BrokenProcessPool):
     host: str | None = None
     """Name of the host it ran on."""
     exitcode: int | None = None
-    """As `multiprocessing.Process.exitcode`: minus the signal number if a signal ended it; None if not known."""
+    """Like `multiprocessing.Process.exitcode`: the negative signal number if a signal ended it; None if unknown."""
     seconds: float | None = None
     """How long the call had run, in seconds."""
     attempts: int = 1
@@ -48,25 +48,25 @@ class WorkerLostError(WoolexecError, BrokenProcessPool):
 
 class WorkerMemoryError(WorkerLostError):
     """
-    The pool has ended the worker, which had more memory than `memory_limit` or filled the memory of its cgroup.
+    The pool ended the worker because it used more memory than `memory_limit` or nearly filled its cgroup's memory.
 
-    It is treated as any other lost worker; the message has the figures.
+    It is treated like any other lost worker; the message gives the figures.
     """
 
 
 class ActorLostError(WorkerLostError):
     """
-    The process of an actor died before the call of a method had ended, or the actor has ended.
+    The process of an actor died before a method call ended, or the actor has already ended.
 
-    The calls of an actor that were not started are run if it has ``restarts`` left; see `PeerPoolExecutor.actor`.
+    If the actor has ``restarts`` left, its calls that were not started still run; see `PeerPoolExecutor.actor`.
     """
 
 
 class ValueLostError(WorkerLostError):
     """
-    The value of a task is lost: it had stayed with a peer (``keep=True``), and the link to that or the pool has ended.
+    The value of a task is lost: a peer kept it (``keep=True``), and then the link to that peer, or the pool, ended.
 
-    ``result()`` of its future raises this, and so do the tasks that need it.
+    ``result()`` of its future raises this, and so do the futures of tasks that need the value.
     """
 
 
@@ -75,11 +75,11 @@ class InitializerError(WoolexecError, BrokenProcessPool):
 
 
 class WorkerStartError(WoolexecError, BrokenProcessPool):
-    """No worker could be started: out of descriptors, processes or memory, or the interpreter does not start."""
+    """No worker could be started: no descriptors, processes or memory left, or the interpreter does not start."""
 
 
 class NoPeersError(WoolexecError, BrokenProcessPool):
-    """Tasks waited longer than `peers_timeout` and no peer was connected to run them; the message says why."""
+    """Tasks waited for `peers_timeout` seconds while no peer was connected; the message says why."""
 
 
 for _class in (

@@ -76,7 +76,7 @@ def seconds(name: str, value: Any) -> float | None:
     try:
         is_number = not isnan(value)
     except OverflowError:
-        raise ValueError(f"{name} must be a number of seconds, and not one that is too large for a float") from None
+        raise ValueError(f"{name} must be a number of seconds that a float can hold") from None
     if not is_number:
         raise ValueError(f"{name} must be a number of seconds, not NaN")
     return None if value == float("inf") else value

@@ -1,4 +1,4 @@
-"""Whether a class has an attribute, whatever its metaclass answers."""
+"""Whether a class has an attribute, without asking its metaclass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ def defines(cls: type, *names: str) -> bool:
     """
     Return whether a class, or one that it inherits from, defines one of these names.
 
-    `hasattr` also asks ``__getattr__`` of the metaclass, which may make up an answer for every name, or take long.
+    `hasattr` also calls ``__getattr__`` of the metaclass, which may return something for every name, or take long.
     """
     for base in cls.__mro__:
         attributes = base.__dict__

@@ -3,15 +3,15 @@ All public exceptions.
 
 WoolexecError
 ├── WorkerLostError     the worker died while it ran the call (also a BrokenProcessPool)
-│   ├── WorkerMemoryError  the pool has ended it, because it had too much memory
-│   ├── ActorLostError     so did the process of an actor, or it has ended
-│   └── ValueLostError     the value of a task had stayed with a peer that is gone
+│   ├── WorkerMemoryError  the pool ended the worker because it used too much memory
+│   ├── ActorLostError     the process of an actor died, or the actor has ended
+│   └── ValueLostError     the peer that kept the value of a task is gone
 ├── InitializerError    the initializer failed in every worker (also a BrokenProcessPool)
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
-├── NoPeersError        tasks waited and no peer was connected (also a BrokenProcessPool)
-├── StoreFullError      there is no room for a value that was put (also a MemoryError)
-├── PoolFullError       too many tasks are unfinished, and an event loop must not wait
-├── UnsatisfiableError  neither this process nor any peer offers what a task requires
+├── NoPeersError        tasks waited too long for a connected peer (also a BrokenProcessPool)
+├── StoreFullError      `put` found no room for a value (also a MemoryError)
+├── PoolFullError       too many tasks are unfinished, and waiting would block an event loop
+├── UnsatisfiableError  neither this machine nor any peer offers what a task requires
 ├── PeerRefusedError    the other end of a link is not compatible, or failed to authenticate
 ├── PeerStartError      a peer cannot listen at its address
 ├── CredentialsError    a token or a certificate cannot be used
@@ -20,9 +20,9 @@ WoolexecError
 ├── PlatformError       this platform cannot run the pool (also an ImportError)
 └── ProtocolError       the other end sent something that the protocol does not allow
 
-RemoteTraceback         the ``__cause__`` of an exception that came from a worker: its traceback there
+RemoteTraceback         the ``__cause__`` of an exception from a worker: the traceback there
 
-Where Python has an exception it is used: `TimeoutError` (a call ran longer than its ``timeout``),
+Python's own exceptions are used where they fit: `TimeoutError` (a call ran longer than its ``timeout``),
 `concurrent.futures.CancelledError`, `RuntimeError` (submit after shutdown), `ValueError`, `pickle.PicklingError`.
 """
 
@@ -77,19 +77,19 @@ _BROKEN_POOL = (
 
 
 class StoreFullError(WoolexecError, MemoryError):
-    """There is no room for a value: those that were put take `store_limit` bytes, and there is no `spill_dir`."""
+    """The values that were `put` have reached `store_limit` bytes, and the pool has no `spill_dir`."""
 
 
 class PoolFullError(WoolexecError):
-    """As many tasks as `max_outstanding` permits are unfinished, and `submit` was called where an event loop runs."""
+    """`submit` was called in an event loop while `max_outstanding` tasks were unfinished."""
 
 
 class UnsatisfiableError(WoolexecError):
-    """Neither this process nor any of its peers offers what a task requires; the message says what they offer."""
+    """Neither the workers on this machine nor any peer offers what a task requires; the message says what they do."""
 
 
 class PeerRefusedError(WoolexecError):
-    """The other end of a link speaks another version, or did not prove that it has the token."""
+    """The other end of a link has an incompatible version, or did not prove that it has the token."""
 
     is_final: bool = False
     """Whether retrying is pointless."""
@@ -110,12 +110,12 @@ class DiscoveryError(WoolexecError):
     """Peers cannot be found by a discovery, or a peer cannot be announced to it."""
 
     is_final: bool = False
-    """Whether retrying is pointless: tasks that wait for nothing else then fail at once."""
+    """Whether retrying is pointless; if so, tasks that wait only for this discovery fail at once."""
 
 
 class RemoteError(WoolexecError):
     """
-    Replaces an exception that could not be pickled in the worker, or not be unpickled here.
+    Replaces an exception that could not be pickled in the worker or unpickled in this process.
 
     The message holds the exception's type, its text (shortened) and the reason; the remote traceback is the
     ``__cause__``.
@@ -126,7 +126,7 @@ class RemoteError(WoolexecError):
 
 
 class PlatformError(WoolexecError, ImportError):
-    """This platform has no Unix sockets to talk to workers."""
+    """This platform lacks the Unix sockets through which the pool talks to its workers."""
 
 
 class ProtocolError(WoolexecError):

@@ -17,7 +17,7 @@ __all__ = ["PoolMap", "register"]
 
 
 def register() -> None:
-    """Give the events of eventkit the method `poolmap`, which makes a `PoolMap` of the event."""
+    """Add the method `poolmap`, which returns a `PoolMap`, to eventkit's events."""
 
     def poolmap(
         self: Any,
@@ -35,12 +35,12 @@ def register() -> None:
 
 class PoolMap(Op):  # type: ignore[misc]  # eventkit has no types
     """
-    A stage of a pipeline that applies a function to what the stage before it emits, in a pool.
+    A stage of a pipeline that applies a function, in a pool, to what the previous stage emits.
 
-    :param func: a function, or a coroutine function; what was emitted together is its arguments
+    :param func: a function or coroutine function; the values of one emit are its arguments
     :param timeout: seconds from the start until the last result; None: no limit
-    :param chunksize: number of values that are sent together; None: chosen by measuring
-    :param ordered: emit the results in the order of the values; else as they arrive
+    :param chunksize: number of values that are sent together; None: chosen from measured run times
+    :param ordered: emit the results in the order of the values; otherwise as they arrive
     """
 
     __slots__ = ("_arrived", "_func", "_how", "_pool", "_task")
@@ -62,17 +62,17 @@ class PoolMap(Op):  # type: ignore[misc]  # eventkit has no types
         Op.__init__(self, source)
 
     def set_source(self, source: Any) -> None:
-        """Take what this event emits."""
+        """Set the event whose values this stage takes."""
         Op.set_source(self, source)
         if self._task is None and not self.done():  # a source that is done emits nothing
             self._task = get_event_loop().create_task(self._run())
 
     def on_source(self, *args: Any) -> None:
-        """Take what the source emits."""
+        """Take a value that the source emitted."""
         self._arrived.put_nowait(args)
 
     def on_source_done(self, source: Any) -> None:
-        """Take the end of the source."""
+        """Note that the source is done."""
         self._arrived.put_nowait(None)
 
     async def _values(self) -> AsyncIterator[Any]:
@@ -84,7 +84,7 @@ class PoolMap(Op):  # type: ignore[misc]  # eventkit has no types
             async with self._pool.map_async(self._func, self._values(), star=True, **self._how) as results:
                 async for result in results:
                     self.emit(result)
-        except Exception as error:  # what the function raised goes the way of eventkit's errors
+        except Exception as error:  # what the function raised becomes an error of eventkit
             self.on_source_error(self, error)
         self._task = None
         self.set_done()

@@ -3,7 +3,7 @@
 
 The path of a task: `submit` pickles function and arguments in the caller's thread, creates the call and its future, and
 hands the call to the engine; the engine sends it to a worker and delivers the outcome to the future; the future decodes
-the outcome when it is asked for.
+the outcome when ``result()`` or ``exception()`` is called.
 """
 
 from __future__ import annotations
@@ -63,77 +63,77 @@ class PeerPoolExecutor(EndingExecutor):
     A pool of worker processes that runs calls, as `concurrent.futures.ProcessPoolExecutor` does.
 
     :param max_workers: maximum number of worker processes; they are started when needed.  None: the number of
-        processors that this process may use, by its affinity and its cgroup's quota
+        processors that this process may use, according to its affinity and its cgroup's quota
     :param mp_context: accepted for compatibility with the standard library, and ignored: workers are forked from a
-        fresh fork server process, which inherits nothing of the caller's memory, threads or locks
+        fresh fork server process, which inherits none of the caller's memory, threads or locks
     :param initializer: run by each worker before its first call.  If it raises, the executor is broken and every future
         raises `InitializerError`, a `BrokenProcessPool`.  A worker of a peer runs it before the first task that it
-        receives from this executor; if it raises there, so do the tasks that are sent to that worker
-    :param initargs: its arguments
+        receives from this executor; if it raises there, the tasks that are sent to that worker fail
+    :param initargs: arguments of the initializer
     :param max_tasks_per_child: number of calls after which a worker is replaced; None: never
     :param initializer_timeout: seconds that the initializer may take; None: no limit
     :param max_coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
     :param peers: peers that also run tasks: an address, ``host:port`` or ``unix:/path``; a URL of a discovery,
         ``local://``, ``lan://pool``, ``dir:/folder``, ``dns://name:port`` or ``ssh://user@host/workers``; a
-        `Discovery`; or several of these.  Then `max_workers` counts the additional workers on this machine, and is 0 by
-        default
-    :param credentials: what this process and its peers use to authenticate each other; None: what WOOLEXEC_TOKEN_FILE,
-        WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name, or the token that the processes of this user share
-        on this machine
+        `Discovery`; or several of these.  With `peers`, `max_workers` is the number of additional workers on this
+        machine, 0 by default
+    :param credentials: what this process and its peers use to authenticate each other; None: the files that
+        WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name, or else the token that all
+        processes of this user share on this machine
     :param peers_timeout: seconds that tasks wait while no peer is connected, before they raise `NoPeersError`; None: no
         limit
     :param placement: chooses the peer for each task: `RoundRobin`, `LeastOutstanding`, `PowerOfTwoChoices`, or another
-        `Placement`; None: a peer that is known to have a free place, those on this host first.  Workers on this machine
-        come before peers
+        `Placement`; None: a peer that is known to have a free place, preferably on this host.  Workers on this machine
+        are preferred to peers
     :param ship: modules that are sent to each peer once: a module, its name, or the path of its file or folder; or
-        several of these.  The whole package is sent.  A worker that has imported another version drops that one
+        several of these.  The whole package is sent.  A worker that has imported another version of it drops that one
     :param on_worker_start: run by each worker before the initializer, without arguments, under the initializer's rules:
         meant for library settings that the caller has made too, such as `numpy.seterr` or options of pandas
-    :param results: what results of peers, and of nested tasks, may be: ``"pickle"``: any object, and unpickling it may
-        run any code that the peer has chosen; ``"plain"``: numbers, text, bytes, containers, dates, paths, and arrays
-        of numpy and Arrow, and exceptions become those of Python and woolexec, or `RemoteError`.  Anything else is an
-        `pickle.UnpicklingError` of that one task
+    :param results: which results are accepted from peers and from nested tasks: ``"pickle"``: any object; unpickling it
+        may run any code that the peer has chosen; ``"plain"``: only numbers, text, bytes, containers, dates, paths, and
+        arrays of numpy and Arrow; any other result raises `pickle.UnpicklingError` for its task, and an exception that
+        is neither Python's nor woolexec's becomes a `RemoteError`
     :param store_limit: maximum size, in bytes, of the values in memory that were `put`; None: 30 % of the memory that
         this process may use
-    :param spill_dir: folder for the values that exceed it, which are removed as the others are; None: `put` raises
-        `StoreFullError`
-    :param lineage_limit: maximum size, in bytes, of the arguments of tasks whose values stay with peers and would be
-        made again (see `keep` of `with_options`); None: a tenth of the memory that this process may use.  Beyond it
-        the oldest are let go
-    :param compression: how large payloads may be compressed on their way to peers on other hosts, and back: ``"auto"``:
-        in the best format that both ends have, where that takes less time than it saves; ``"zstd"`` or ``"lz4"``: in
-        that format alone; ``"off"`` or None: not at all
+    :param spill_dir: folder for the values that exceed `store_limit`; they are removed when they are no longer needed,
+        like those in memory; None: `put` raises `StoreFullError`
+    :param lineage_limit: maximum size, in bytes, of the arguments that are held to run tasks again whose values stay
+        with peers (see `keep` of `with_options`); the oldest are dropped beyond it; None: a tenth of the memory that
+        this process may use
+    :param compression: how large payloads are compressed between this process and peers on other hosts: ``"auto"``: in
+        the best format that both ends have, where that takes less time than it saves; ``"zstd"`` or ``"lz4"``: only in
+        that format; ``"off"`` or None: not at all
     :param max_memory_per_child: memory above which a worker is replaced after its call: bytes, or a size such as
         ``"2 GiB"``; None: no limit
-    :param memory_limit: memory above which a worker is ended during its call, which raises `WorkerMemoryError`; a call
-        is also ended so if the cgroup is about to be full; None: no limit
-    :param idle_timeout: seconds after which a worker that has nothing to do leaves; None: it stays.  Others are started
-        when they are needed
+    :param memory_limit: memory above which a worker is ended during its call, which then raises `WorkerMemoryError`; a
+        worker is also ended when the cgroup's memory is nearly full; None: no limit
+    :param idle_timeout: seconds after which an idle worker is ended; workers are started again when they are needed;
+        None: idle workers stay
     :param min_workers: number of workers that stay although they are idle
-    :param finalizer: run by each worker before it leaves, without arguments, unless it is ended by force; it may take
+    :param finalizer: called without arguments by each worker before it exits, unless it is ended by force; it may take
         ten seconds
-    :param environment: environment variables of the workers, beside those of this process
-    :param output: where what tasks print goes, with what their C code and other processes of theirs write to standard
-        output and standard error: ``"caller"``: to `sys.stdout` and `sys.stderr` of this process, in whole lines, in a
-        notebook to the cell that has submitted them; None: where this process, or the peer, writes; ``"auto"``: to the
-        caller in a notebook and from peers, else as None
-    :param prefix: what stands before each of these lines: a text with the fields ``{name}``, ``{task}``, ``{pid}`` and
-        ``{host}``; ``"auto"``: ``"({name} pid={pid}) "``, with the host if it is another one, while more than one task
-        prints; None: nothing
+    :param environment: environment variables of the workers, in addition to those of this process
+    :param output: where the standard output and standard error of tasks go, including those of C code and of processes
+        that tasks start: ``"caller"``: to `sys.stdout` and `sys.stderr` of this process, in whole lines, and in a
+        notebook to the cell that submitted the task; None: to the output of this process, or of the peer; ``"auto"``:
+        like ``"caller"`` in a notebook and from peers, otherwise like None
+    :param prefix: what is written before each of these lines: a text with the fields ``{name}``, ``{task}``, ``{pid}``
+        and ``{host}``; ``"auto"``: ``"({name} pid={pid}) "``, with the host if it is another one, while more than one
+        task prints; None: nothing
     :param resources: amounts that tasks may `require` of the workers on this machine: ``{"gpu": 2, "db": 5}``.  A task
-        has what it requires while it runs; the workers of those that require ``gpu`` see their own devices alone
-    :param max_outstanding: number of unfinished tasks, items of `map` included, at which `submit` and `map` wait, as
-        `run` and `map_async` do in an event loop; there `submit` raises `PoolFullError`.  Tasks of tasks and those that
-        done-callbacks submit never wait; None: no limit
-    :param slow_after: seconds after which a running task is named in a warning, once, if it has also run ten times
-        longer than 95 % of the calls of its function; None: never
+        holds what it requires while it runs; the worker of a task that requires ``gpu`` sees only that task's devices
+    :param max_outstanding: number of unfinished tasks, items of `map` included, at which `submit` and `map` wait, as do
+        `run` and `map_async` in an event loop; in an event loop `submit` raises `PoolFullError` instead.  Nested tasks
+        and tasks that done-callbacks submit never wait; None: no limit
+    :param slow_after: seconds after which a warning names a running task, once, if it has also run ten times longer
+        than 95 % of the calls of its function; None: never
     :param debug: let `breakpoint` and `pdb.set_trace` in tasks on this machine use the terminal, one task at a time, if
-        it is the standard input of this program; else they raise an error
-    :param dashboard: whether to show what the pool does on a page, at `dashboard_url`: True: at any free port of
-        127.0.0.1; a text: at this ``host:port``, where port 0 is any that is free; None: what WOOLEXEC_DASHBOARD says,
-        or no page.  It needs ``pip install 'woolexec[web]'``
-    :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
-        neither of these
+        the terminal is the standard input of this program; otherwise they raise an error
+    :param dashboard: serve a page, at `dashboard_url`, that shows what the pool does: True: at any free port of
+        127.0.0.1; a text: at this ``host:port``, where port 0 is any free port; None: as WOOLEXEC_DASHBOARD says, or
+        no page.  It needs ``pip install 'woolexec[web]'``
+    :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` has
+        another value
     :raises CredentialsError: if a token or a certificate cannot be used
     :raises TypeError: for an argument of the wrong type
     """
@@ -219,7 +219,7 @@ class PeerPoolExecutor(EndingExecutor):
             offer=offer,
         )
         self._engine.first = kept
-        self._finalizer = weakref.finalize(self, _abandon, self._engine)  # first: what follows may start its thread
+        self._finalizer = weakref.finalize(self, _abandon, self._engine)  # first: the engine's thread may start below
         self._finalizer.atexit = False
         if choice is not None:
             choice.connect(self._engine, trusts_peers=mark is None)
@@ -257,7 +257,7 @@ class PeerPoolExecutor(EndingExecutor):
 
     @property
     def dashboard_url(self) -> str | None:
-        """The URL of the page, with the token that opens it; None: there is no page."""
+        """The URL of the dashboard, with the token that it asks for; None if there is no dashboard."""
         return None if self._page is None else self._page.url
 
 

@@ -1,4 +1,4 @@
-"""Modules that the program has already imported, and those of woolexec that are imported when they are first needed."""
+"""Access to modules that are already imported, and imports at the time when a module is first needed."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def import_now(name: str) -> None:
     needs the module too would find half of it, and the import could not go on before the handler returns.  So the
     handler waits for the other thread as well.
 
-    A main thread that is importing something itself, at whose end or in whose course this is called, holds locks that
-    the other thread may need: it imports this module too.
+    If the main thread calls this while it is importing something, it holds import locks that the other thread may need:
+    it then imports the module itself.
 
-    :raises ImportError: if it cannot be imported
+    :raises ImportError: if the module cannot be imported
     """
     if imported(name) is not None:
         return

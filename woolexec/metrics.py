@@ -1,5 +1,5 @@
 """
-Metrics of pools: `register` a pool for Prometheus, or `register_with_opentelemetry`.
+Metrics of pools: `register` a pool with Prometheus, or use `register_with_opentelemetry`.
 
 `register` needs prometheus-client: ``pip install 'woolexec[metrics]'``.  `register_with_opentelemetry` needs the API of
 OpenTelemetry; without its SDK nothing is collected.
@@ -29,14 +29,14 @@ _sources: WeakKeyDictionary[Any, Sources] = WeakKeyDictionary()
 
 def register(pool: PeerPoolExecutor, registry: CollectorRegistry | None = None) -> None:
     """
-    Show the metrics of a pool to those who scrape a registry of prometheus-client.
+    Add the metrics of a pool to a registry of prometheus-client.
 
-    Several pools of one registry are shown together, as sums.  A pool that has ended, or that the program has dropped,
-    leaves by itself; what it has done stays counted.  A pool that was registered before is not counted twice.
+    The metrics of several pools in one registry are added up.  A pool that has ended or was collected is removed
+    automatically; its counts remain.  A pool that is registered twice is counted once.
 
     :param registry: None: the default one of prometheus-client
     :raises TypeError: if it is not a pool
-    :raises ValueError: if the registry has a metric with one of the names already
+    :raises ValueError: if the registry already has a metric with one of the names
     :raises ImportError: if prometheus-client is not installed
     """
     try:
@@ -51,12 +51,12 @@ def register(pool: PeerPoolExecutor, registry: CollectorRegistry | None = None) 
 
 def register_with_opentelemetry(pool: PeerPoolExecutor, provider: MeterProvider | None = None) -> None:
     """
-    Show the metrics of a pool to those who collect metrics of OpenTelemetry.
+    Add the metrics of a pool to OpenTelemetry.
 
-    They have the same names as for Prometheus, without the suffix ``_total``.  Several pools, and those that have
-    ended, are shown as by `register`.
+    They have the same names as for Prometheus, without the suffix ``_total``.  Several pools, and pools that have
+    ended, are treated as in `register`.
 
-    :param provider: None: the one that is set with `opentelemetry.metrics.set_meter_provider`
+    :param provider: the meter provider; None: the one set with `opentelemetry.metrics.set_meter_provider`
     :raises TypeError: if it is not a pool
     :raises ImportError: if the API of OpenTelemetry is not installed
     """
@@ -74,7 +74,7 @@ def register_with_opentelemetry(pool: PeerPoolExecutor, provider: MeterProvider 
 
 
 def _add(pool: Any, where: Any, show: Callable[[Sources], object]) -> None:
-    """Add a pool to what is shown somewhere, and have it shown if it is the first."""
+    """Add a pool to the pools of one registry or provider; register them there if it is the first."""
     found = getattr(pool, "_pool", pool)  # that of a view
     if not isinstance(found, PeerPoolExecutor):
         raise TypeError(f"only a PeerPoolExecutor can be registered, not {type(pool).__name__}")

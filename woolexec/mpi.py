@@ -7,7 +7,7 @@ A program under MPI: rank 0 runs it, and the other ranks are peers, as with `mpi
 
     rank 0   --bcast: token-->        the others   each starts woolexec serve, a child process
              <--gather: addresses--
-             main.py: its tasks go straight to the peers, and not through MPI
+             main.py: its tasks go directly to the peers, not through MPI
              --end-->                 the others   end their children
 
 A peer ends with its rank: ``serve --lifeline`` ends when the standard input that the rank holds is closed.  Needs
@@ -31,10 +31,10 @@ from woolexec.errors import PeerStartError
 from woolexec.mesh.security.credentials import Credentials
 
 _LOOK = 0.05
-"""Seconds between two looks whether rank 0 has ended: waiting within MPI takes a whole processor."""
+"""Seconds between two checks whether rank 0 has ended: waiting in an MPI call would occupy a whole processor."""
 
 _LAUNCHERS = ("PMI", "PMIX", "OMPI", "HYDI", "MPI_LOCAL")
-"""Prefixes of the variables by which a process knows its rank: workers have none."""
+"""Prefixes of the environment variables that tell a process its rank; workers must not inherit them."""
 
 _records: list[Record] | None = None
 
@@ -54,10 +54,10 @@ class Ranks(Discovery):
         """
         Return the peers of this run.
 
-        :raises ValueError: if there are none, or the URL has anything else
+        :raises ValueError: if there are no other ranks, or something follows ``mpi://``
         """
         if url.rstrip("/") != "mpi:":
-            raise ValueError("mpi:// takes nothing else")
+            raise ValueError("nothing may follow mpi:// in the URL")
         if not _records:
             raise ValueError(
                 "there are no other ranks: run the program with `mpiexec -n N python -m woolexec.mpi main.py`, N > 1"
@@ -65,14 +65,14 @@ class Ranks(Discovery):
         return cls(_records)
 
     async def watch(self) -> AsyncIterator[Event]:
-        """Yield all of them, then wait."""
+        """Yield all peers, then wait."""
         for record in self._records:
             yield Joined(record)
         await asyncio.Event().wait()  # it is never set: ranks do not come and go
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program if this is rank 0, else a peer; return the exit code."""
+    """Run the program if this is rank 0, otherwise a peer; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m woolexec.mpi", description=(__doc__ or "").split("\n\n", 1)[0])
     parser.add_argument("--workers", type=int, default=1, help="workers of each peer (default: 1, as many as ranks)")
     parser.add_argument("program", help="a script, which uses PeerPoolExecutor(peers='mpi://')")
@@ -110,7 +110,7 @@ def _run(comm: Any, program: str, arguments: Sequence[str]) -> int:
 
 
 def _serve(comm: Any, workers: int) -> int:
-    """Be a peer until rank 0 has ended."""
+    """Run a peer until rank 0 has ended."""
     token = comm.bcast(None)
     from woolexec.mesh.server.child import ChildPeer
 
@@ -127,5 +127,5 @@ def _serve(comm: Any, workers: int) -> int:
 
 
 if __name__ == "__main__":
-    # The module that peers="mpi://" asks is not this one, which is `__main__`.
+    # This module is `__main__`; peers="mpi://" imports it a second time, as `woolexec.mpi`.
     sys.exit(importlib.import_module("woolexec.mpi").main())

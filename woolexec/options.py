@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     View_co = TypeVar("View_co", covariant=True)
 
     class Viewed(Protocol[View_co]):
-        """An executor of which there are views with other options."""
+        """An executor that can make views of itself with other options."""
 
         def _view(self, options: TaskOptions) -> View_co: ...
 
 
 class WithOptions:
-    """The method that makes a view with other options, for all executors."""
+    """The method `with_options` of all executors."""
 
     def with_options(
         self: Viewed[View_co],
@@ -53,21 +53,21 @@ class WithOptions:
         """
         Return a view of this executor, itself an `Executor`, whose tasks have these options.
 
-        Those that are not given have their defaults, also if this is a view already.
+        Options that are not given have their defaults, even if this executor is itself a view with other options.
 
         :param timeout: seconds that a call may run, counted from its start on a worker, for each attempt.  A call that
             runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises `TimeoutError`;
             no other call is affected, except coroutines and streams that run in the same worker and do not end within
-            two seconds.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map without a
-            `chunksize` the timeout is that of each item, else that of a batch
+            two seconds.  A coroutine or a stream that runs longer is cancelled, and its worker continues.  In a map
+            the timeout applies to each item, or with a `chunksize` to each batch
         :param retries: how often a task is started again after its worker died, or after an exception of `retry_on`
         :param retry_on: classes of exceptions after which a task is started again.  In a map with a `chunksize` above 1
             the exception of an item is its result, and does not start its batch again
-        :param idempotent: it is safe to start the task twice: after a lost worker it is started again, up to three
-            times, also without `retries`
+        :param idempotent: it is safe to start the task twice: after its worker is lost it is started again, up to three
+            times, even without `retries`
         :param name: the name of the task in messages; default: the function's name
-        :param abandon_on_cancel: when the task that awaits `run` is cancelled, let a running plain call continue; else
-            its worker is ended, as by `timeout`
+        :param abandon_on_cancel: when the task that awaits `run` is cancelled, let a running plain call continue;
+            otherwise its worker is ended, as by `timeout`
         :param context_back: copy the changes that a coroutine or a generator makes to propagated context variables back
             to the task that awaits or pulls it
         :param backend: ``"asyncio"`` or ``"trio"``: the library on which coroutines run in the worker; None: that of
@@ -76,21 +76,21 @@ class WithOptions:
             task holds while it runs, and tags, ``{"zone": "b"}``.  If peers are connected and none offers it, the task
             raises `UnsatisfiableError` within two seconds
         :param near: a host, the name of a peer, or a tag (``"zone=b"``): matching peers are preferred when they have a
-            free place; or a future of this pool: the task starts when that is done, preferably at the peer that keeps
-            its value
-        :param priority: waiting tasks are started in this order, the highest first; default: 0
-        :param keep: an outcome of 64 KiB or more that was made at a peer stays there until somebody needs it: the
-            future is done when it is made, ``result()`` fetches it, and tasks that take the future as an argument are
-            preferably run there.  When the peer is lost, the task is started again if `idempotent` or `retries` allow
-            it; otherwise the value is lost (`ValueLostError`), as it is at the pool's shutdown.  It has no effect on
-            `map`, on streams and on tasks of tasks
-        :param at: as `near`, but the task runs there and nowhere else, and fails as with `require` if there is no such
-            peer.  The future of a value that no peer keeps stands for no place; one that fails, fails the task
-        :param restarts: how often an `actor` is made again, by its constructor, after it was lost.  It has no effect on
-            other tasks, and neither has `max_concurrency`
+            free place; or a future of this pool: the task starts when the future is done, preferably at the peer that
+            keeps its value
+        :param priority: waiting tasks are started in order of priority, the highest first; default: 0
+        :param keep: an outcome of 64 KiB or more stays at the peer that produced it until it is needed: the future is
+            done when the outcome exists, ``result()`` fetches it, and tasks that take the future as an argument
+            preferably run at that peer.  When the peer is lost, the task is started again if `idempotent` or `retries`
+            allow it; otherwise the value is lost (`ValueLostError`), as it is at the pool's shutdown.  It has no effect
+            on `map`, on streams and on nested tasks
+        :param at: like `near`, but the task runs only there, and fails as with `require` if there is no such peer.  A
+            future whose value no peer keeps does not restrict the place; if the future fails, so does the task
+        :param restarts: how often an `actor` is created again, by its constructor, after it was lost.  `restarts` and
+            `max_concurrency` have no effect on other tasks
         :param max_concurrency: maximum number of coroutines and streams of one actor that run at once; None: 1,000
-        :param on_progress: called with a `TaskProgress` when a task says with `woolexec.progress` how far it is, where
-            done-callbacks are called; while it runs, later reports but for the last are passed over
+        :param on_progress: called with a `TaskProgress` when the task reports its progress with `woolexec.progress`, in
+            the thread that calls done-callbacks.  Reports that arrive while it runs are dropped, except for the last
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """
@@ -156,7 +156,7 @@ def _requirement(_name: str, value: Any) -> Requirement | None:
 
 
 class ClassNames(frozenset[str]):
-    """Exception classes by name, ``"module:qualname"``: as they are compared, and as frames have them."""
+    """Exception classes by name, ``"module:qualname"``, which is how they are compared and sent in frames."""
 
     __slots__ = ()
 
@@ -180,14 +180,14 @@ def _class_names(name: str, value: Any) -> ClassNames:
 
 
 def name_of_place(place: Any) -> str:
-    """Return the name of a place that is given by its name or by a future, whose value may be there."""
+    """Return the name of a place that is given by its name or by a future whose value a peer keeps."""
     return place if isinstance(place, str) else getattr(place.value, "home", "")
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
 
 SUBMIT, START = "submit", "start"
-"""Frames with fields that have the names of options: a nested task's, in `frames.Options`; and `frames.Start`."""
+"""Frames whose fields have the names of options: `frames.Options`, for a nested task, and `frames.Start`."""
 
 
 class Option:
@@ -226,8 +226,8 @@ OPTIONS = {
     "backend": Option(_backend),
     "require": Option(_requirement, SUBMIT, write=lambda requirement: requirement.texts, read=Requirement.of),
     "near": Option(_place, SUBMIT, write=name_of_place),
-    "priority": Option(_int32, SUBMIT),  # links send priority and resources from `line`: pinned calls have none
-    "keep": Option(_flag),  # links ask for it where there is a future
+    "priority": Option(_int32, SUBMIT),  # links take priority and resources from `line`: pinned calls have none
+    "keep": Option(_flag),  # links set it for calls that have a future
     "at": Option(_place, SUBMIT, write=name_of_place),
     "restarts": Option(_retries, SUBMIT),
     "max_concurrency": Option(_count_or_none, SUBMIT, START),
@@ -236,7 +236,7 @@ OPTIONS = {
 """
 The options by name.
 
-A field that is not set is a false value, and an option that is false is not sent, so every default is a false value.
+An option that is false is not sent, and a field that was not sent reads as false, so every default is a false value.
 """
 
 _CARRIED = {
@@ -293,7 +293,7 @@ class TaskOptions:
         set_(self, "start_fields", self._fields(START))
 
     def line_now(self) -> Line | None:
-        """Return the line in which the task waits, by where the values of futures are now."""
+        """Return the line in which the task waits, given where the values of futures are now."""
         at, require = name_of_place(self.at), self.require
         if at:
             require = Requirement({} if require is None else require.wanted, at)
@@ -350,7 +350,7 @@ class TaskOptions:
 
     @property
     def is_about_calls(self) -> bool:
-        """Whether the options say when a call is ended or started again."""
+        """Whether an option decides when a call is ended or started again."""
         return self.timeout is not None or self.retries > 0 or self.idempotent
 
     @property

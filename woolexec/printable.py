@@ -1,4 +1,4 @@
-"""Text of others, made safe to be printed or logged."""
+"""Make text from others safe to print or log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ def printable(text: str, limit: int | None = None) -> str:
     """
     Return text with non-printable characters replaced by Python's escapes.
 
-    Nothing of it can begin a line, move the cursor of a terminal, or reverse what stands beside it.
+    The result cannot start a new line, move a terminal's cursor, or reverse the text next to it.
 
     :param limit: number of characters above which the rest is left out; None: no limit
     """

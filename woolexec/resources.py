@@ -1,4 +1,4 @@
-"""What a task requires of the worker or peer that runs it, and the line in which it waits."""
+"""What a task requires of the worker or peer that runs it, and the waiting line that it joins."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Requirement:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Tags and amounts as they are written in frames."""
+        """Tags and amounts, in the form that frames carry."""
         return *(f"{name}>={amount!r}" for name, amount in self.resources), *sorted(self.tags)
 
     @classmethod
@@ -112,20 +112,20 @@ def amounts(texts: Iterable[str]) -> dict[str, float]:
 if TYPE_CHECKING:
 
     class Line(NamedTuple):
-        """What the tasks in one line have in common; tasks with none of it wait in the line None."""
+        """What the tasks in one line have in common; tasks without any of these wait in the line None."""
 
         priority: int = 0
         requirement: Requirement | None = None
         near: str = ""
         client: object = None
         away: bool = False
-        """They need values that are with peers, and not here: see `woolexec.core.away`."""
+        """They need values that peers keep and this process does not have: see `woolexec.core.away`."""
         actor: object = None
-        """The actor whose methods they call, in a worker its key; of lives, all actors: see `woolexec.core.actors`."""
+        """The actor whose methods they call, in a worker its key; for lives, all actors: `woolexec.core.actors`."""
         ranked: bool = False
-        """They have ranks: see `woolexec.core.ready_queue`."""
+        """They are ranked: see `woolexec.core.ready_queue`."""
         far: bool = False
-        """Of lives: at peers only."""
+        """For lives: only at peers."""
 
 else:  # without `typing`, which takes long to import
     _FIELDS = "priority requirement near client away actor ranked far"

@@ -1,4 +1,4 @@
-"""The bytes of objects that others refer to, a limit for them, and which of them was used longest ago."""
+"""Counts the bytes of objects that are referred to elsewhere, with a limit, and finds the least recently used one."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 class Room:
     """
-    Counts objects by number, and forgets those that are collected.
+    Counts the bytes of numbered objects, without those that were collected.
 
     :param limit: maximum number of bytes
-    :param share: what of the memory that this process may use is the limit if that is None
+    :param share: if `limit` is None, the limit as a fraction of the memory that this process may use
     """
 
     def __init__(self, limit: int | None, share: float) -> None:
         self._limit, self._share = limit, share
         self._size = 0
-        self._known: dict[int, tuple[weakref.ref[Any], int]] = {}  # the one used longest ago is the first
+        self._known: dict[int, tuple[weakref.ref[Any], int]] = {}  # the least recently used one is the first
         self._gone: deque[int] = deque()  # appended to by destructors, which may run in any thread
 
     @property
@@ -48,14 +48,14 @@ class Room:
         return len(self._known)
 
     def add(self, number: int, item: Any, size: int) -> None:
-        """Count an object, even if it exceeds the limit; one that is counted has this size now."""
+        """Count an object, even if that exceeds the limit; if it is counted already, set its size."""
         self.forget(number)
         gone = self._gone.append
         self._known[number] = weakref.ref(item, lambda _: gone(number)), size
         self._size += size
 
     def forget(self, number: int) -> None:
-        """Count an object no more."""
+        """Stop counting an object."""
         self._size -= self._known.pop(number, (None, 0))[1]
 
     def use(self, number: int) -> None:
@@ -64,8 +64,8 @@ class Room:
             self._known[number] = self._known.pop(number)
 
     def excess(self) -> Any:
-        """Return the object that was used longest ago if the limit is exceeded, otherwise None."""
-        while self.size > self.limit:  # which forgets those that are collected
+        """Return the least recently used object if the limit is exceeded, otherwise None."""
+        while self.size > self.limit:  # `size` first drops those that were collected
             item = next(iter(self._known.values()))[0]()
             if item is not None:
                 return item

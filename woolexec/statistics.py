@@ -1,4 +1,4 @@
-"""What a pool is doing, and what it has done: values that a pool makes when it is asked, and that do not change."""
+"""Statistics of a pool: immutable snapshots of what it is doing and what it has done."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Self
 @dataclass(frozen=True, slots=True)
 class Durations:
     """
-    Durations in seconds, from a histogram of fixed size: the quantiles are right to 4.5 %.
+    Durations in seconds, from a histogram of fixed size: quantiles are accurate to 4.5 %.
 
-    `bins` has the upper bound of each bin that is not empty, and how many durations are in it.
+    `bins` has, for each bin that is not empty, its upper bound and the number of durations in it.
     """
 
     count: int = 0
@@ -28,11 +28,11 @@ class TaskStatistics:
     """
     The tasks of a pool by state; the items of `map` count as tasks.
 
-    Four states are those of now: `held` tasks wait for the values of futures among their arguments, `queued` ones for a
-    worker or a peer, `sent` ones are with a worker or a peer that has not started them, as far as is known, and
-    `running` ones have been started.  The others count the tasks that have ended since the pool was made: `returned` a
-    value, `failed` with an exception or a timeout, `lost` with a worker or a peer, or `cancelled`.  `retried` is how
-    often a task was started again.
+    Four numbers describe the present: `held` tasks wait for the values of futures among their arguments, `queued` tasks
+    wait for a worker or a peer, `sent` tasks are with a worker or a peer that is not known to have started them, and
+    `running` tasks have been started.  The others count the tasks that have ended since the pool was created:
+    `returned` a value, `failed` with an exception or a timeout, `lost` with a worker or a peer, or `cancelled`.
+    `retried` is how often a task was started again.
     """
 
     held: int = 0
@@ -51,13 +51,13 @@ class FunctionStatistics:
     """
     The tasks of one function that have ended.
 
-    `count` is the number of those that returned or raised, of which `failures` raised or exceeded their timeout.  `run`
-    is how long they ran, `wait` how long they were on their way otherwise: from `submit` until their outcome was here.
-    `bytes_in` is the size of their arguments, `bytes_out` that of their outcomes.
+    `count` is the number of tasks that returned or raised; `failures` of them raised or exceeded their timeout.  `run`
+    is how long they ran; `wait` is the rest of the time from `submit` until the outcome arrived.  `bytes_in` is the
+    size of their arguments, `bytes_out` that of their outcomes.
 
-    The count is exact, and so is the total run time of tasks on this machine; that of a task at a peer is the moving
-    average of its function there.  The first tasks of a function are measured, and all that run for longer than a
-    millisecond; of shorter ones one in 64 is, and stands for the others.
+    The count is exact, and so is the total run time of tasks on this machine; the run time of a task at a peer is the
+    moving average of its function there.  Measured are the first tasks of a function, all tasks that run for longer
+    than a millisecond, and one in 64 of the shorter ones, which represents the others.
     """
 
     name: str
@@ -77,14 +77,14 @@ class WorkerStatistics:
     """
     One worker process on this machine.
 
-    `state` is ``"starting"``, ``"idle"``, ``"running"``, ``"waiting"`` (its task waits for tasks of its own),
+    `state` is ``"starting"``, ``"idle"``, ``"running"``, ``"waiting"`` (its task waits for nested tasks),
     ``"ending"`` or ``"lost"``.  `task` is the name of the task in its main thread, which has run for `seconds`;
-    `progress` is what that has said with `woolexec.progress`: how much is done, of how much, and a text.
-    `coroutines` is the number of coroutines and streams that it runs beside that.  `done` is the number of calls that
-    have ended there: one task, or items of a `map` that were sent together.  `memory` is the part of the memory that is
-    its own (the proportional set size, on Linux; elsewhere the resident set size) in bytes, and `cpu` its processor
-    time in seconds; None where the system does not tell.  `started` and `ended` are in seconds since 1970.  `lost` says
-    why a worker was lost.
+    `progress` is the last report of that task with `woolexec.progress`: how much is done, of how much, and a text.
+    `coroutines` is the number of coroutines and streams that the worker runs besides.  `done` is the number of calls
+    that have ended there; a call is one task, or the items of a `map` that were sent together.  `memory` is the
+    proportional set size on Linux, elsewhere the resident set size, in bytes, and `cpu` the processor time in seconds;
+    None where the system does not tell.  `started` and `ended` are in seconds since 1970.  `lost` says why a worker was
+    lost.
     """
 
     pid: int
@@ -106,11 +106,12 @@ class WorkerStatistics:
 @dataclass(frozen=True, slots=True)
 class PeerStatistics:
     """
-    A peer that is connected.
+    A connected peer.
 
-    `workers` is how many tasks it runs at once, `outstanding` the number of our tasks there, `refused` how often it had
-    no free place for one; `is_full`: it has none now, `trouble`: why it cannot run any.  `round_trip` is how long an
-    answer took when the link was made, in seconds.  `bytes_sent` and `bytes_received` count what went over the link.
+    `workers` is how many tasks it runs at once, `outstanding` the number of this pool's tasks there, and `refused` how
+    often it refused a task for lack of a free place.  `is_full` says that it has no free place now, `trouble` why it
+    cannot run any task.  `round_trip` is the round-trip time in seconds, measured when the link was made.  `bytes_sent`
+    and `bytes_received` count the bytes that went over the link.
     """
 
     address: str
@@ -132,7 +133,7 @@ class ValueStatistics:
     The values that are held for tasks.
 
     `count` and `bytes` are those that were `put` and are in memory, `spilled` and `spilled_bytes` those in
-    `spill_dir`; `kept` and `kept_bytes` are outcomes that have stayed with peers.
+    `spill_dir`; `kept` and `kept_bytes` are outcomes that peers keep.
     """
 
     count: int = 0
@@ -148,11 +149,11 @@ class Statistics:
     """
     What a pool is doing, and what it has done.
 
-    Printed it is a table that fits a terminal; in a notebook it is a table too.
+    ``print`` shows it as tables that fit a terminal; a notebook shows it as tables too.
 
     `time` is when it was made, in seconds since 1970; `pid` and `host` name the process of the pool.  `functions` are
-    in the order of their total run time, `workers` in that of their start; the workers that were lost last come at the
-    end.  `workers_lost` counts those by reason: ``"ended"`` to stop a task, ``"memory"``, ``"exit"`` or a signal.
+    ordered by total run time, `workers` by the time of their start; the most recently lost workers are at the end.
+    `workers_lost` counts lost workers by reason: ``"ended"`` to stop a task, ``"memory"``, ``"exit"`` or a signal.
     `stall` is the longest time in seconds that the engine's thread has taken to answer so far.
     """
 
@@ -168,7 +169,7 @@ class Statistics:
     stall: float = 0.0
 
     def with_usage(self) -> Self:
-        """Return it with the memory and the processor time of the workers, which are processes on this host."""
+        """Return a copy with the memory and the processor time of the workers, which are processes on this host."""
         from woolexec.platform.usage import usage
 
         found = usage(each.pid for each in self.workers if each.pid and not each.lost)
@@ -179,23 +180,23 @@ class Statistics:
         return replace(self, workers=tuple(workers))
 
     def with_values(self, count: int, size: int, spilled: int, spilled_size: int) -> Self:
-        """Return it with what is known of the values that were put."""
+        """Return a copy with the statistics of the values that were put."""
         values = replace(self.values, count=count, bytes=size, spilled=spilled, spilled_bytes=spilled_size)
         return replace(self, values=values)
 
     def with_stall(self, seconds: float) -> Self:
-        """Return it with the longest time that the engine's thread took to answer."""
+        """Return a copy with the longest time that the engine's thread took to answer."""
         return replace(self, stall=seconds)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as dictionaries, lists, texts and numbers, which JSON can hold."""
+        """Return the statistics as dictionaries, lists, texts and numbers, ready for JSON."""
         found: dict[str, Any] = _plain(asdict(self))
         return found
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """
-        Make it of what `as_dict` returned, maybe in another version: what is not known here is left out.
+        Create statistics from the result of `as_dict`, possibly of another version; unknown entries are ignored.
 
         :raises TypeError: if something is missing
         """

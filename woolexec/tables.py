@@ -24,8 +24,8 @@ class Table(NamedTuple):
     """
     One table.
 
-    :ivar title: the heading of the first column, which is as wide as there is room and is aligned to the left
-    :ivar names: the headings of the other columns, the least important ones last, which are left out if it is narrow
+    :ivar title: the heading of the first column, which takes the remaining width and is aligned to the left
+    :ivar names: the headings of the other columns, the least important last; those that do not fit are left out
     """
 
     title: str
@@ -55,7 +55,7 @@ def size(number: float | None) -> str:
 
 
 def head_of(statistics: Any) -> list[tuple[str, str]]:
-    """Return what is said of tasks and values, each line with its name."""
+    """Return the lines about tasks and values, each with its name."""
     tasks, values = statistics.tasks, statistics.values
     now = [(tasks.running, "running"), (tasks.sent, "sent"), (tasks.queued, "queued"), (tasks.held, "held")]
     ended = [(tasks.returned, "returned"), (tasks.failed, "failed"), (tasks.lost, "lost")]
@@ -148,7 +148,7 @@ def text(statistics: Any, width: int | None = None) -> str:
     """
     Return all tables as text.
 
-    :param width: that of the terminal, in characters; None: that of this process's, or 80
+    :param width: width of the terminal in characters; None: that of this process's terminal, or 80
     """
     width = max(_NARROWEST, width or shutil.get_terminal_size().columns)
     lines = [_cut(f"{name:<8}{line}", width) for name, line in head_of(statistics)]
@@ -159,7 +159,7 @@ def text(statistics: Any, width: int | None = None) -> str:
 
 
 def aligned(table: Table, width: int, most: int = _ROWS) -> list[str]:
-    """Return the lines of a table, with as many columns as there is room for, and the heading first."""
+    """Return the lines of a table, the heading first, with as many columns as fit."""
     shown = table.rows[:most]
     widths = [max(map(len, column)) for column in zip(table.names, *(row[1:] for row in shown), strict=True)]
     longest = max([len(table.title), *(len(row[0]) for row in shown)])
@@ -189,7 +189,7 @@ def _cut(cell: str, width: int) -> str:
 
 
 def html(statistics: Any) -> str:
-    """Return all tables as HTML; nothing in them is markup of others."""
+    """Return all tables as HTML; names and texts in them are escaped."""
     parts = [f"<p>{name}: {escaping.escape(line)}</p>" for name, line in head_of(statistics)]
     for table in (functions(statistics), workers(statistics), peers(statistics)):
         if table.rows:

@@ -1,4 +1,4 @@
-"""How far a task is: what it says of itself, and how often that is passed on."""
+"""The progress of a task: what it reports, and how often reports are passed on."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 INTERVAL = 0.1
-"""Seconds between two reports of one task; the one that says that all is done does not wait."""
+"""Minimum seconds between two reports of one task; the report that all is done is sent at once."""
 
 LONGEST = 200
 """Maximum length of the text, in characters."""
 
 _MOST = 1000
-"""Maximum number of tasks of which the last report is known."""
+"""Maximum number of tasks whose last report is remembered."""
 
 
 class TaskProgress(NamedTuple):
     """
-    How far a task is, as it said with `woolexec.progress`.
+    The progress of a task, as it reported it with `woolexec.progress`.
 
     `id` and `name` are those of the task, as in `TaskInfo`; `total` is None if it is not known.
     """
@@ -49,7 +49,7 @@ class Throttle:
     """
     Decides which reports of tasks are passed on.
 
-    :param interval: seconds between two of one task
+    :param interval: minimum seconds between two reports of one task
     """
 
     def __init__(self, interval: float = INTERVAL) -> None:
@@ -60,8 +60,8 @@ class Throttle:
         """
         Return whether a report is passed on.
 
-        :param now: monotonic, in seconds
-        :param is_last: it says that all is done
+        :param now: the monotonic time, in seconds
+        :param is_last: the report says that all is done
         """
         last = self._last.get(task)
         if last is not None and now - last[0] < self._interval and (last[1] or not is_last):
@@ -74,18 +74,18 @@ class Throttle:
 
 class Reports:
     """
-    Has callbacks called with the progress of tasks.
+    Calls callbacks, in another thread, with the progress of tasks.
 
-    A callback gets the latest report, and the next one when it has returned: no two run at once for one call.  No
-    report is left behind, without a lock, because each of these steps is atomic, and each thread takes them in this
+    A callback gets the latest report, and the next one after it has returned: it never runs twice at once for one call.
+    There is no lock.  No report is missed, because each of these steps is atomic and each thread takes them in this
     order::
 
-        who tells:     1. sets the latest report   2. has it fetched, unless somebody is on the way
-        who fetches:   1. takes the latest report, and calls the callback   2. is no longer on the way
-                       3. looks for another report; if there is one, begins again, unless somebody is on the way
+        reporting thread:   1. sets the latest report   2. starts a fetch, unless one is under way
+        fetching thread:    1. takes the latest report and calls the callback   2. marks the fetch as finished
+                            3. looks for another report; if there is one, fetches again, unless a fetch is under way
 
-    A report that is set before the fetching thread looks for another one is found by it; when one is set later, nobody
-    is on the way any more, or somebody who has not looked yet.
+    A report that is set before step 3 is found by it.  When one is set later, no fetch is under way any more, or only
+    one that has not reached its step 3.
 
     :param elsewhere: runs user code in another thread
     """
@@ -93,10 +93,10 @@ class Reports:
     def __init__(self, elsewhere: Callable[[Callable[[], object]], object]) -> None:
         self._elsewhere = elsewhere
         self._latest: dict[Any, TaskProgress] = {}  # by call
-        self._on_way: dict[Any, object] = {}  # by call whose report is fetched: a mark of who does that
+        self._on_way: dict[Any, object] = {}  # by call: a mark of the fetch that is under way
 
     def tell(self, call: Any, progress: TaskProgress) -> None:
-        """Have the callback of a call called, if it has one."""
+        """Schedule the progress callback of a call, if it has one."""
         on_progress = None if call.options is None else call.options.on_progress
         if on_progress is None:
             return
@@ -105,7 +105,7 @@ class Reports:
             self._elsewhere(partial(self._report, call, on_progress))
 
     def _goes(self, call: Any) -> bool:
-        """Be on the way to the callback of a call; return False if somebody else is."""
+        """Mark a fetch as under way for a call; return False if there is one already."""
         mark = object()
         return self._on_way.setdefault(call, mark) is mark
 
@@ -129,7 +129,7 @@ def _call(on_progress: Callable[[TaskProgress], object], progress: TaskProgress)
 
 
 def progress_of(frame: Progress, name: str) -> TaskProgress:
-    """Return what a frame says of a task with this name; a peer may have written it."""
+    """Return the progress in a frame, for a task with this name; the frame may come from a peer."""
     total = _simple(frame.total) if frame.has_total else None
     return TaskProgress(frame.task, name, _simple(frame.done), total, printable(frame.text[:LONGEST]))
 

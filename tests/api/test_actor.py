@@ -278,7 +278,7 @@ def test_actor_that_is_never_called_keeps_no_pool_from_its_end():
 def test_options_about_the_object_are_refused_for_its_calls():
     with shared(1) as pool, pool.with_options(timeout=9.0, restarts=1).actor(Counter) as counter:
         assert counter.with_options(timeout=5.0, name="five").submit(Counter.add, 1).result(SOON) == 1
-        with pytest.raises(ValueError, match="restarts is about the object"):
+        with pytest.raises(ValueError, match="restarts applies to the object"):
             counter.with_options(restarts=2)
 
 

@@ -35,7 +35,7 @@ def test_shutdown_of_an_unused_pool_takes_no_time():
 
 
 def test_timeout_is_for_waiting():
-    with PeerPoolExecutor(1) as pool, pytest.raises(ValueError, match="timeout is for waiting"):
+    with PeerPoolExecutor(1) as pool, pytest.raises(ValueError, match="timeout needs wait=True"):
         pool.shutdown(wait=False, timeout=1)
 
 

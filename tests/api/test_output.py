@@ -241,7 +241,7 @@ def test_output_is_no_object(value):
 
 @pytest.mark.parametrize("value", ["{who}", "{", "{name.x}", "{name[x]}", "{0}"])
 def test_prefix_has_only_known_fields(value):
-    with pytest.raises(ValueError, match="prefix may have the fields"):
+    with pytest.raises(ValueError, match="prefix may only have the fields"):
         PeerPoolExecutor(1, prefix=value)
 
 

@@ -105,7 +105,7 @@ def test_current_executor_refuses_outside_of_a_task_and_of_any_block(count):
         with PeerPoolExecutor(count) as inner:
             assert current_executor() is inner
         assert current_executor() is outer
-    with pytest.raises(RuntimeError, match="neither in a task"):
+    with pytest.raises(RuntimeError, match="not in a task"):
         current_executor()
 
 

@@ -1,5 +1,5 @@
 """
-Actors: a view of a pool for the calls of the methods of one object, which is in a worker process of its own.
+Actors: a view of a pool that calls the methods of one object, which lives in its own worker process.
 
 ::
 
@@ -32,25 +32,26 @@ if TYPE_CHECKING:
     Method: TypeAlias = Callable[Concatenate[A, P], T]
 
 _OF_OBJECT = ("require", "near", "at", "priority", "restarts", "max_concurrency")
-"""The options that are about the object; the others are about calls."""
+"""The options that apply to the object; the others apply to its calls."""
 
 _DEFAULT = {name: getattr(TaskOptions(), name) for name in _OF_OBJECT}
 
 
 class Actor(BaseExecutor, Generic[A]):
     """
-    A view of a pool for one object, which is in a worker process of its own; made by `PeerPoolExecutor.actor`.
+    A view of a pool for one object, which lives in its own worker process; made by `PeerPoolExecutor.actor`.
 
-    Each method takes a function first that is called with the object and the other arguments, as ``Counter.add`` in
-    ``counter.submit(Counter.add, 5)``.  Plain functions run one at a time, in the order in which each caller submits
-    them; coroutine functions and generator functions run beside them, at most `max_concurrency` at once.
+    The first argument of each method is a function that is called with the object and the other arguments, such as
+    ``Counter.add`` in ``counter.submit(Counter.add, 5)``.  Plain functions run one at a time, in the order in which
+    each caller submits them; coroutine functions and generator functions run concurrently with them, at most
+    `max_concurrency` at once.
 
-    It can be an argument of tasks and of other actors, which call its methods then.  When the last view of it in the
-    process that made it is collected, the object ends after the calls that were submitted.
+    An actor can be an argument of tasks and of other actors, which may then call its methods.  When its last view in
+    the process that made it is collected, the object ends after the calls that were submitted.
     """
 
     _find: ClassVar[Any]
-    """Finds an actor that has travelled; set by `woolexec.api.task_actors`, which builds on this module."""
+    """Finds an actor that arrived in a pickle; set by `woolexec.api.task_actors`, which imports this module."""
 
     def __init__(self, submission: Any, options: Any) -> None:  # users have no names for their types
         self._submission: Any = submission  # in a task that of `woolexec.api.task_actors`
@@ -70,7 +71,7 @@ class Actor(BaseExecutor, Generic[A]):
     def _view(self, options: TaskOptions) -> Self:
         for name in _OF_OBJECT:
             if getattr(options, name) != _DEFAULT[name]:
-                raise ValueError(f"{name} is about the object of an actor, not about its calls: give it to the pool")
+                raise ValueError(f"{name} applies to the object of an actor, not to its calls: give it to the pool")
         return type(self)(self._submission, None if options.is_default else options)
 
     @property
@@ -125,7 +126,7 @@ class Actor(BaseExecutor, Generic[A]):
         if handle is not None and not interrupted:
             await join(handle.wait, lambda: handle.close(cancel=True))
 
-    if TYPE_CHECKING:  # as those of an executor, whose functions take the object first
+    if TYPE_CHECKING:  # like those of an executor, but the functions take the object first
 
         @overload  # type: ignore[override]  # the function takes the object first
         def submit(

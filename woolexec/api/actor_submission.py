@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _making = renewed_at_fork(threading.Lock())  # held while a key is chosen
 handles: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
-"""The actors of this process that have keys: those that have travelled, and those that tasks here have made."""
+"""The actors of this process that have keys: those that were pickled, and those that tasks here have made."""
 
 
 class Handle:
@@ -61,7 +61,7 @@ class Handle:
         return ActorSubmission(self)
 
     def key(self) -> bytes:
-        """Return the key with which tasks call the actor, which nobody guesses; it is made when it is first needed."""
+        """Return the unguessable key with which tasks call the actor; it is made when it is first needed."""
         if not self._key:
             with _making:
                 self._key = self._key or os.urandom(16)
@@ -114,7 +114,7 @@ class ActorSubmission(Submission):
     """Makes the calls of one actor."""
 
     def __init__(self, handle: Handle) -> None:
-        # Not a method of this object: it would be a cycle, and the actor would not end before garbage is collected.
+        # Not a method of this object: the cycle would keep the actor alive until the next garbage collection.
         hand_on = partial(handle.door.submit, handle.actor)
         super().__init__(handle.pool.engine, handle.pool.functions, hand_on, handle.pool.future)
         self.handle = handle
@@ -160,7 +160,7 @@ class ActorSubmission(Submission):
         return self.handle.key()
 
     def end(self, *, wait: bool, cancel: bool) -> None:
-        """Accept no more calls, and end the actor after those that there are."""
+        """Accept no more calls, and end the actor after the accepted ones."""
         if self.handle.pool.engine.forked:
             return
         self.handle.close(cancel=cancel)
@@ -171,6 +171,6 @@ class ActorSubmission(Submission):
         return self.handle.door.holder(self.handle.actor)
 
     def put(self, value: Any) -> CallFuture[Any]:
-        """Return a future with a value that calls share; see `Submission.put`."""
+        """Return a future with a value that several calls share; see `Submission.put`."""
         self.check()
         return self.handle.pool.put(value)

@@ -77,8 +77,8 @@ class AsyncFace:
         Use it in ``with`` or ``async with``, which gives a `Stream`; leaving the block closes the generator.  The
         generator's body starts at the first pull.
 
-        :param prefetch: number of items that the generator may be ahead of the consumer; with 0 it is suspended between
-            pulls
+        :param prefetch: number of items that the generator may be ahead of the consumer; with 0 the generator is
+            suspended between pulls
         :raises ValueError: if `prefetch` is negative
         """
         prefetch = integer("prefetch", prefetch)
@@ -180,18 +180,18 @@ class AsyncFace:
         """
         Apply `fn` to the items of the iterables, which may be asynchronous and endless; iterate over the results.
 
-        The return value is an asynchronous iterator, and an asynchronous context manager, which when it is left stops
-        outstanding tasks and waits for their end.  A synchronous iterable is read in the event loop.
+        The return value is an asynchronous iterator and an asynchronous context manager.  Leaving its block stops the
+        outstanding tasks and waits for their end.  Synchronous iterables are read in the event loop.
 
-        :param ordered: give the results in the order of the items; else as they arrive
-        :param chunksize: number of items that are sent together; None: chosen by measuring
-        :param buffersize: maximum number of items that are taken from the iterables ahead of the consumer; None: as
-            many as keep the workers busy, by measured run times, at most 32,768, and at most 1,000 from an iterator,
-            which has no length
+        :param ordered: yield the results in the order of the items; otherwise as they arrive
+        :param chunksize: number of items that are sent together; None: chosen from measured run times
+        :param buffersize: maximum number of items that are taken from the iterables ahead of the consumer; None: enough
+            to keep the workers busy, according to measured run times, but at most 32,768, and at most 1,000 from an
+            iterator, which has no length
         :param star: each item is a tuple of arguments
         :param timeout: seconds from this call until the last result is requested
-        :param return_exceptions: give an item's exception as its result, and continue; in both cases the exception has
-            a note that says which item it was
+        :param return_exceptions: yield an item's exception as its result and continue, instead of raising it; either
+            way the exception has a note that names the item
         :raises TimeoutError: from the iterator, if a result does not arrive in time
         :raises ValueError: for a size below 1, or without iterables
         """

@@ -102,13 +102,13 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
 
     def put(self, value: T, /) -> CallFuture[T]:
         """
-        Store a value that many tasks need; return a done future, which stands for it in their arguments.
+        Store a value that many tasks need; return a done future that stands for it in their arguments.
 
-        It is pickled before this returns, and only once, however many tasks use it.  Each of them has a copy of its own
-        that it may change.  Workers on this machine map the memory of a large value (128 KiB and more) and copy only
-        what they change; a peer is sent it once.  It is freed when the future is collected and no task needs it.
+        The value is pickled before this returns, and only once.  Each task gets its own copy, which it may change.
+        Workers on this machine map the memory of a large value (128 KiB or more) and copy only what they change; each
+        peer is sent the value once.  It is freed when the future is collected and no task needs it.
 
-        Within a task this is a shorthand for the value: it travels with each nested task.
+        Within a task the future only stands for the value, which is sent with each nested task.
 
         :raises StoreFullError: if the values that were put exceed the `store_limit` of the pool
         :raises RuntimeError: after `shutdown`, at the interpreter's end, in a forked child, or if no task is running
@@ -203,15 +203,15 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
         Apply `fn` to the items of the iterables; yield the results in order.
 
         Items are sent together in batches; results are yielded one by one.  The first item that raised ends the
-        iteration; its exception has a note that says which item it was.  If the iteration ends early, or the iterator
-        is closed or collected after the first result was requested, tasks that have not been started are cancelled; if
-        no result was requested, all tasks run.
+        iteration; its exception has a note that names the item.  If the iteration ends early, or the iterator is closed
+        or collected after the first result was requested, tasks that have not been started are cancelled.  If no result
+        was requested, all tasks run.
 
         :param timeout: seconds from this call until the last result is requested
-        :param chunksize: number of items in a batch; None: chosen by measuring
+        :param chunksize: number of items in a batch; None: chosen from measured run times
         :param buffersize: maximum number of batches (items, if `chunksize` is None) that are taken from the iterables
             ahead of the consumer; None takes all at once, as the standard library does
-        :param ordered: yield the results in the order of the items; else as they arrive
+        :param ordered: yield the results in the order of the items; otherwise as they arrive
         :param return_exceptions: yield an item's exception as its result, and continue
         :raises TimeoutError: from the iterator, if a result does not arrive in time
         :raises ValueError: for a size below 1
@@ -234,17 +234,18 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
         """
         Run the nodes of a graph of tasks; return the futures of some of them by key.
 
-        A graph is a mapping.  A value ``(fn, arg, ...)`` is a call; arguments that are keys of the graph stand for the
-        values of these, at any depth of lists, tuples, dictionaries and calls.  A value that is a key is another name
-        of that node; any other value is a value.  Graphs, nodes and collections of dask are taken too.
+        A graph is a mapping.  A value ``(fn, arg, ...)`` is a call; arguments that are keys of the graph are replaced
+        by the values of these nodes, at any depth of lists, tuples, dictionaries and calls.  A value that is a key is
+        an alias of that node; any other value stands for itself.  Graphs, nodes and collections of dask are accepted
+        too.
 
-        A node runs when what it needs is done.  What no key needs does not run.  Small nodes may run in one call, and
-        values that have no future here stay where they were made, until the last node that needs them has run.
+        A node runs when the nodes that it needs are done.  Nodes that no key needs do not run.  Small nodes may run in
+        one call, and values without a future here stay where they were made until the last node that needs them ran.
 
         :param graph: a mapping, or a collection of dask
-        :param keys: a key, or a list of keys and such lists; None: all keys of a mapping, those of a collection
-        :raises graphlib.CycleError: if nodes need each other
-        :raises KeyError: if a key that is asked for or needed is not in the graph
+        :param keys: a key, or a list of keys and such lists; None: all keys of a mapping, or those of a collection
+        :raises graphlib.CycleError: if the graph has a cycle
+        :raises KeyError: if a key that is requested or needed is not in the graph
         :raises RuntimeError: after `shutdown`, at the interpreter's end, in a forked child, or if no task is running
         :raises Exception: any exception raised by pickling a value that several nodes need
         """
@@ -256,11 +257,11 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
         """
         Run the nodes of a graph that `keys` need and wait for them; return their values.
 
-        It is a scheduler of dask: ``dask.config.set(scheduler=pool.get)``.  The first node that raises ends it; nodes
-        that have not been started are cancelled.
+        It can be dask's scheduler: ``dask.config.set(scheduler=pool.get)``.  The first exception of a node is raised
+        here, and nodes that have not been started are cancelled.
 
         :param dsk: a graph: see `submit_graph`
-        :param keys: a key, or a list of keys and such lists, instead of which there are tuples in the result
+        :param keys: a key, or a list of keys and such lists; in the result, tuples take the place of the lists
         :param kwargs: what dask passes to its own schedulers; ignored
         :raises Exception: what a node raised, or what `submit_graph` raises
         """

@@ -44,13 +44,14 @@ class EndingExecutor(EngineExecutor):
         :param wait: return when all tasks are done and every worker has ended; not in a done-callback, for which the
             executor itself waits
         :param cancel_futures: cancel every task that has not been started
-        :param timeout: seconds to wait; then what runs is ended by force, and what waits is cancelled; None: no limit
-        :raises TimeoutError: if that was necessary
+        :param timeout: seconds to wait; then running tasks are ended by force, and waiting ones cancelled; None: no
+            limit
+        :raises TimeoutError: if tasks had to be ended by force
         :raises ValueError: if there is a timeout, and `wait` is false
         """
         timeout = seconds("timeout", timeout)
         if timeout is not None and not wait:
-            raise ValueError("timeout is for waiting: it must not be given together with wait=False")
+            raise ValueError("timeout needs wait=True")
         self._close(cancel=cancel_futures, wait=wait and timeout is None)
         if timeout is not None:
             self._engine.join(timeout)
@@ -60,7 +61,8 @@ class EndingExecutor(EngineExecutor):
         Like `shutdown`, without blocking the event loop; if the wait is cancelled, running tasks are interrupted.
 
         :param cancel_futures: cancel every task that has not been started
-        :param timeout: seconds to wait; then what runs is ended by force, and what waits is cancelled; None: no limit
+        :param timeout: seconds to wait; then running tasks are ended by force, and waiting ones cancelled; None: no
+            limit
         :raises TimeoutError: if tasks had to be ended by force
         """
         from woolexec.futures.loop_waiters import join
@@ -101,9 +103,9 @@ class EndingExecutor(EngineExecutor):
                 ambient.reset(self._outer.pop())
 
     def _interrupt(self, error: object) -> None:
-        """Cancel the tasks that wait and interrupt the others; after Ctrl-C say where they were."""
+        """Cancel waiting tasks and interrupt running ones; after Ctrl-C note where these were."""
         try:
-            self._engine.shutdown(wait=False, cancel=True)  # first: nothing must start while it looks
+            self._engine.shutdown(wait=False, cancel=True)  # first: no task must start while stacks are read
             if isinstance(error, KeyboardInterrupt):
                 from woolexec.api.stacks import note_what_runs
 
@@ -122,7 +124,7 @@ class EndingExecutor(EngineExecutor):
         interrupted = exc_type is not None and issubclass(exc_type, KeyboardInterrupt)
         if interrupted:
             self._interrupt(exc_info[0])
-        self.shutdown(wait=True)  # as the standard library calls it: subclasses may take no more
+        self.shutdown(wait=True)  # like the standard library: a subclass may take no other parameters
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

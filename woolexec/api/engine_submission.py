@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 class EngineSubmission(Submission):
     """
-    Makes calls for an engine.  It has no reference to the executor, which is shut down when it is collected.
+    Makes calls for an engine.  It holds no reference to the executor, so that an unreferenced executor is shut down.
 
     :param workers: maximum number of workers
-    :param limits: the size and the folder of its `Store`, which is made at the first value
+    :param limits: the size limit and the folder of its `Store`, which is created for the first value
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class EngineSubmission(Submission):
         return self._store.add(payload)
 
     def _let_go(self, number: int) -> None:
-        """Have workers free the memory in which a value was; from any thread."""
+        """Make workers free the memory of a value; from any thread."""
         self.engine.tell(partial(self.engine.let_go, number))
 
     def statistics(self) -> Statistics:
@@ -121,8 +121,8 @@ class EngineSubmission(Submission):
         Prepare ``fn(*args, **kwargs)`` for every worker.
 
         :return: a future that resolves to the pickled arguments when all futures among them are done, and a function
-            that has it run with these.  That one returns for each worker a function that returns its key, once the call
-            is done, and the future
+            that starts the calls with these.  That function returns, for each worker, the future and a function that
+            returns the worker's key once the call is done
         :raises Exception: any exception raised by pickling
         """
         from woolexec.api.inputs import bound
@@ -162,7 +162,7 @@ class EngineSubmission(Submission):
         :param is_fixed: the chunks are not split
         :param star: each item is a tuple of arguments
         """
-        import_now("woolexec.api.map_batches")  # not before somebody maps
+        import_now("woolexec.api.map_batches")  # imported by the first map
         from woolexec.api.map_batches import ChunkSender
 
         context = context_vars.capture(function.name)

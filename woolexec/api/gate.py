@@ -1,5 +1,5 @@
 """
-How many tasks of a pool may be unfinished, and the threads and tasks that wait until there are fewer.
+A limit for the unfinished tasks of a pool, and the line of threads and tasks that wait to submit more.
 
 ::
 
@@ -7,11 +7,12 @@ How many tasks of a pool may be unfinished, and the threads and tasks that wait 
                   `-- in line, while the gate is full
 
 Guarantees:
-1. Those in line enter in their order.  One that asks for many enters when these fit, or when nothing is unfinished.
+1. Waiters enter in the order of the line.  One that submits many tasks enters when these fit, or when none is
+   unfinished.
 2. Every wait ends: with an outcome of another task, with `close` (the pool is shut down), or with an exception in the
-   waiting thread or task, which then leaves the line.  A broken pool fails all of its tasks, so these leave.
-3. A thread that runs done-callbacks never waits, because outcomes may need it; nor do tasks of tasks, which other
-   processes submit.
+   waiting thread or task, which then leaves the line.  A broken pool fails all its tasks, so they leave the gate.
+3. A thread that runs done-callbacks never waits, because outcomes may need it.  Nested tasks never wait either: other
+   processes submit them.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class _Leave(Quick):
 
 class _Here(threading.local):
     entered = 0
-    """Number of tasks that have entered, and that this thread is about to submit."""
+    """Number of tasks that have entered and that this thread is about to submit."""
 
 
 class Gate:
@@ -71,7 +72,7 @@ class Gate:
     Counts the unfinished tasks of one pool; any thread may use it.
 
     :param limit: maximum number of them
-    :param is_forked: returns whether this is a copy in a forked child, where nothing ends
+    :param is_forked: returns whether this is a copy in a forked child, where no task ever ends
     """
 
     def __init__(self, limit: int, is_forked: Callable[[], bool] = bool) -> None:
@@ -114,8 +115,8 @@ class Gate:
             pass
         else:
             raise PoolFullError(
-                f"{self._count} tasks are unfinished, which is max_outstanding={self.limit}, and an event loop must "
-                "not wait here: use `await pool.run(...)` or map_async"
+                f"{self._count} tasks are unfinished, which is max_outstanding={self.limit}, and waiting here would "
+                "block the event loop: use `await pool.run(...)` or map_async"
             )
         sleeper = threading.Lock()  # held until it is this thread's turn
         sleeper.acquire()
@@ -128,7 +129,7 @@ class Gate:
             raise
 
     async def enter_async(self, count: int = 1) -> None:
-        """Like `enter`, in a task of an event loop, which waits."""
+        """Like `enter`, for a task of an event loop: waits without blocking the loop."""
         if self.try_to_enter(count):
             return
         if self._is_forked():
@@ -143,7 +144,7 @@ class Gate:
             raise
 
     def entered(self, start: Callable[[], T], count: int = 1) -> T:
-        """Call a function that submits tasks which have entered; those that it does not submit leave."""
+        """Call a function that submits tasks that have entered; those that it does not submit leave the gate."""
         here = self._here
         before, here.entered = here.entered, count
         try:
@@ -154,7 +155,7 @@ class Gate:
                 self.leave(left)
 
     def try_to_enter(self, count: int) -> bool:
-        """Count tasks, unless too many are unfinished or others wait."""
+        """Count tasks and return True, unless too many are unfinished or others wait."""
         with self._lock:
             may = self._is_closed or (not self._line and self._fits(count))
             if may:
@@ -165,8 +166,8 @@ class Gate:
         """
         Count as many tasks as there is room for.
 
-        :param wake: called, once, when there is room, if there is none now
-        :return: their number
+        :param wake: if there is no room now, called once when there is
+        :return: the number of tasks counted
         """
         with self._lock:
             count = most if self._is_closed else 0 if self._line else max(0, min(most, self.limit - self._count))
@@ -183,7 +184,7 @@ class Gate:
             self._count += count
 
     def _line_up(self, turn: _Turn) -> bool:
-        """Let in, or put into the line; return whether it must wait."""
+        """Let a waiter in, or put it into the line; return whether it must wait."""
         with self._lock:
             turn.has_entered = self.try_to_enter(turn.count)
             if not turn.has_entered:
@@ -218,7 +219,7 @@ class Gate:
         self.leave(count)
 
     def close(self) -> None:
-        """Let everybody in, because the pool accepts no more tasks; what they submit then is refused."""
+        """Let all waiters in, because the pool accepts no more tasks and refuses what they submit."""
         with self._lock:
             self._is_closed = True
         self.leave(0)

@@ -1,4 +1,4 @@
-"""The items of maps on their way through a gate: each counts until its outcome has come."""
+"""The items of maps that pass through a gate: each counts until its outcome has arrived."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _CountingBoard:
-    """Stands for the board of a map while items are sent, and notes which of these have ended."""
+    """Replaces the board of a map while items are sent, and counts the items that have ended."""
 
     def __init__(self, board: Board, gate: Gate, count: int) -> None:
         self._board, self._gate = board, gate
@@ -24,7 +24,7 @@ class _CountingBoard:
         self._board.note(unit, first, count)
 
     def end(self, count: int | None = None) -> None:
-        """Note that this many items have ended, or all."""
+        """Note that this many items, or all, have ended."""
         ended = 0
         while self._left and ended != count:
             try:
@@ -41,7 +41,7 @@ class GatedSender:
     Sends the items of a map through a gate.
 
     :param sender: sends them
-    :param counts: its tasks do not leave the gate by themselves
+    :param counts: whether this must count the items itself, because they do not leave the gate by themselves
     """
 
     def __init__(self, sender: ChunkSender | FutureSender, gate: Gate, *, counts: bool) -> None:
@@ -66,7 +66,7 @@ class GatedSender:
 
         :raises PoolFullError: instead of waiting, in an event loop
         """
-        if not self._counts:  # each is submitted by itself
+        if not self._counts:  # each item is submitted as a task, which enters the gate
             return self._sender.send(board, items, index)
         units: list[Unit] = []
         step = max(1, self.gate.limit // 2)
@@ -91,7 +91,7 @@ class GatedSender:
         return units
 
     def cancel(self, units: Any, ended: Latch | None = None, *, force: bool = False) -> None:
-        """Cancel the items that have not been started; they are no longer counted, as those that run."""
+        """Cancel the items that have not been started; neither they nor those that run are counted any more."""
         units = list(units)
         self._sender.cancel(units, ended, force=force)
         for unit in units:

@@ -1,4 +1,4 @@
-"""Submissions through a gate: those of a pool with `max_outstanding`, and of its actors."""
+"""Submissions that pass through a gate: those of a pool with `max_outstanding`, and of its actors."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class _Gated(Submission):
 
     def submit(self, *args: Any, **how: Any) -> CallFuture[Any]:
         """
-        Have a function run, once fewer tasks are unfinished: see `Submission.submit`.
+        Submit a call once few enough tasks are unfinished: see `Submission.submit`.
 
-        :raises PoolFullError: if an event loop runs here, which must not wait
+        :raises PoolFullError: instead of waiting, if an event loop runs in this thread
         """
         self.gate.enter()
         try:
@@ -38,10 +38,10 @@ class _Gated(Submission):
 
 
 class GatedEngineSubmission(_Gated, EngineSubmission):
-    """Makes calls for an engine, while few enough are unfinished."""
+    """Makes calls for an engine; waits while too many are unfinished."""
 
     def close(self) -> None:
-        """Accept no more tasks; those who wait are told so."""
+        """Accept no more tasks; waiting submissions raise."""
         super().close()
         self.gate.close()
 
@@ -51,7 +51,7 @@ class GatedEngineSubmission(_Gated, EngineSubmission):
 
 
 class GatedActorSubmission(_Gated, ActorSubmission):
-    """Makes the calls of one actor, while few enough tasks of its pool are unfinished."""
+    """Makes the calls of one actor; waits while too many tasks of its pool are unfinished."""
 
 
 def gated(max_outstanding: int, engine: Engine, *how: Any) -> GatedEngineSubmission:

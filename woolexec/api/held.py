@@ -1,9 +1,10 @@
 """
-Which objects are held until a task has ended, because what its pickle refers to may be removed with them.
+Which objects are held until a task has ended, because their destruction may remove what its pickle refers to.
 
-A proxy of a manager, an object that removes its file or its shared memory when it is collected: a worker gets a name,
-and the object here keeps what has the name.  The standard library holds function and arguments until there is an
-outcome.  Here only those are held that may be of this kind: data that is copied would take its memory twice.
+Examples are a manager's proxy and an object that removes its file or its shared memory when it is collected: the worker
+gets only a name, and the object here keeps the named thing alive.  The standard library holds function and arguments
+until there is an outcome.  Here only objects that may be of this kind are held: holding plain data, which is copied,
+would take its memory twice.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _GLOBAL = b"\x93"
-"""The opcode STACK_GLOBAL, without which a pickle is data alone."""
+"""The opcode STACK_GLOBAL; a pickle without it contains only data."""
 
 _MOST = 1000
 """Maximum number of elements of a container that are looked at."""
@@ -44,7 +45,7 @@ def held(fn: Any, function: Any, values: Any, payload: Any) -> list[Any] | None:
     :param payload: their pickled form
     """
     kept: list[Any] = []
-    if payload.__class__ is not bytes:  # large, or with futures: what is held must be worth it
+    if payload.__class__ is not bytes:  # large, or with futures: worth a closer look
         kept.extend(_with_finalizers(values))
     elif values and _GLOBAL in payload:
         kept.append(values)
@@ -57,7 +58,7 @@ def held(fn: Any, function: Any, values: Any, payload: Any) -> list[Any] | None:
 
 
 def _is_bare(fn: Any) -> bool:
-    """Return whether a function consists of nothing but code."""
+    """Return whether a function holds nothing but code."""
     cls = fn.__class__
     if cls is FunctionType:
         return not (fn.__closure__ or fn.__defaults__ or fn.__kwdefaults__)
@@ -67,7 +68,7 @@ def _is_bare(fn: Any) -> bool:
 
 
 def _parts(fn: Any) -> Iterator[Any]:
-    """Yield what a function holds."""
+    """Yield the objects that a function holds."""
     if isinstance(fn, partial):
         yield from (fn.func, *fn.args, *fn.keywords.values())
     elif isinstance(fn, FunctionType):

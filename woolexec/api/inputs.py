@@ -1,4 +1,4 @@
-"""Calls whose arguments contain futures: they wait for these, and are handed on with the values."""
+"""Calls whose arguments contain futures: they wait for these, and are then handed on with the values."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Holder(Protocol):
     """Holds calls and chunks until they have their values."""
 
     shares: ClassVar[bool]
-    """Whether it can send large values apart from the calls that need them, so that these share one copy."""
+    """Whether large values can be sent separately from the calls that need them, so that these share one copy."""
 
     def takes(self, value: Value) -> bool:
         """Return whether calls may refer to this value under its number, even if it is away."""
 
     def hold(self, entry: Any) -> None:
-        """Hold one; it may be cancelled meanwhile."""
+        """Hold a call or a chunk; it may be cancelled meanwhile."""
 
     def release(self, entry: Any, payload: Any) -> None:
-        """Hand it on with its payload, unless it was cancelled."""
+        """Hand on a call or a chunk with its payload, unless it was cancelled."""
 
     def drop(self, entry: Any, payload: Any) -> None:
-        """End it with the failure of an input; None: the input was cancelled."""
+        """End a call or a chunk with the failure of an input; None: the input was cancelled."""
 
 
 def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
@@ -51,16 +51,16 @@ def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
     Hold a call or a chunk with an `Unbound` payload until all its inputs are done.
 
     :param name: the name of its task
-    :return: False if all are done: it has their values now, and is to be handed on
-    :raises RuntimeError: if tasks are not accepted any more
+    :return: False if all inputs are done: it has their values now, and the caller must hand it on
+    :raises RuntimeError: if tasks are no longer accepted
     """
     unbound = entry.payload
-    note = getattr(holder, "note", None)  # only that of an engine has one, while a trace runs
+    note = getattr(holder, "note", None)  # only an engine's holder has one, while a trace runs
     if note is not None:
         note(entry)
     values = _ready_values(unbound.inputs, holder)
     if values is not None and _are_done(unbound):
-        with contextlib.suppress(OSError):  # no memory file can be made: that is said like any other failure
+        with contextlib.suppress(OSError):  # no memory file can be made: reported like any other failure
             _complete(entry, bind(unbound, values))
             return False
     holder.hold(entry)
@@ -100,7 +100,7 @@ class _Gate:
         self._future = future
 
     def takes(self, value: Value) -> bool:
-        """Return False for what may be away: workers here need it too."""
+        """Return False for a value that may be at a peer: workers here need it too."""
         return not value.is_kept
 
     def hold(self, entry: Any) -> None:
@@ -117,12 +117,12 @@ class _Gate:
 
 def _watch(future: Any, waiting: Waiting, holder: Holder) -> None:
     is_ours = isinstance(future, CallFuture)
-    # An asyncio future has a loop, in whose thread alone it is used.
+    # An asyncio future may only be used in the thread of its loop.
     get_loop = None if is_ours else getattr(future, "get_loop", None)
     if get_loop is None:
         kept = future.kept if is_ours else None
         try:
-            if kept is not None and not holder.takes(kept):  # it must be here first
+            if kept is not None and not holder.takes(kept):  # it must be fetched first
                 go_on = partial(future.run_elsewhere, partial(waiting, future))
                 if kept.fetch().add(Deferred(go_on)):
                     return
@@ -157,7 +157,7 @@ class Waiting(Quick):
         self._left = [_LAST, *[_OTHER] * (count - 1)]  # `pop` is atomic: one thread gets the last
 
     def at_once(self, future: Future[Any]) -> bool:
-        """Count an input that is done; return False if going on needs user code, or takes long."""
+        """Count an input that is done; return False if continuing needs user code, or takes long."""
         unbound = self._after(future)
         if unbound is None:
             return True
@@ -169,7 +169,7 @@ class Waiting(Quick):
         return True
 
     def __call__(self, future: Future[Any]) -> None:
-        """Count an input that is done; go on if it was the last."""
+        """Count an input that is done; continue if it was the last."""
         unbound = self._after(future)
         if unbound is None:
             return
@@ -222,7 +222,7 @@ def _is_among(future: Any, futures: Iterable[Any]) -> bool:
 
 
 def _are_done(unbound: Unbound) -> bool:
-    """Return whether the futures beside the inputs need not be waited for, and none has failed."""
+    """Return whether the futures that are not inputs need not be waited for, and none has failed."""
     return all(each.done() for each in unbound.wishes) and all(
         each.done() and not each.cancelled() and each.failure is None for each in unbound.beside
     )
@@ -270,7 +270,7 @@ def _ready_value(future: Any, holder: Holder) -> bytes | File | Parts | Value | 
     """
     Return the pickled value of an input, as it arrived; None if there is none that all workers can unpickle.
 
-    If the holder shares values, all calls that need a large one share it; it may be away then.
+    If the holder shares values, all calls that need a large one share it; it may then be at a peer.
     """
     if not isinstance(future, CallFuture):
         return None
@@ -311,4 +311,4 @@ def _value_of(future: Any, holder: Holder) -> bytes | File | Parts | Value:
         payload = dumps_arguments(future.result(), ("the value of a future",))  # type: ignore[assignment]
     if isinstance(payload, Unbound):
         raise TypeError("the value of a future in the arguments of a task contains futures itself")
-    return payload  # type: ignore[return-value]  # what is left of them
+    return payload  # type: ignore[return-value]  # the other kinds of payload are excluded

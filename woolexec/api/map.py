@@ -8,9 +8,9 @@
 Without `buffersize` the source is read at once, as the standard library does; with it, at most that many items are
 between the source and the consumer.
 
-The parts come from a generator.  One that was not started runs no code when it is closed or dropped, so all tasks run;
-one that was started cancels what has not been started: the standard library's map does both.  What the user iterates
-over is a `chain` of the parts, with the methods of a generator: an item of it costs a third of ``yield from`` a list.
+The parts come from a generator.  If it was not started, closing or dropping it runs no code, so all tasks run; if it
+was, that cancels the tasks that have not been started.  The standard library's map does the same.  The user iterates
+over a `chain` of the parts, with the methods of a generator: an item costs a third of ``yield from`` a list.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def map_chunks(
 
 
 class Results(chain):  # type: ignore[type-arg]  # a chain has no type arguments at run time
-    """What `map` returns: a generator to its users."""
+    """The return value of `map`, which behaves like a generator."""
 
     __slots__ = ("_parts",)
     _parts: Generator[Iterable[Any], None, None]
@@ -75,7 +75,7 @@ class Results(chain):  # type: ignore[type-arg]  # a chain has no type arguments
         self._parts.close()
 
     def send(self, value: None) -> Any:
-        """Return the next result, as `next` does: nothing is done with the value."""
+        """Return the next result, as `next` does; the value is ignored."""
         return next(self)
 
     def throw(self, *error: Any) -> Any:
@@ -87,7 +87,7 @@ Generator.register(Results)
 
 
 class _Source:
-    """Takes the parts from their generator, also if several threads iterate."""
+    """Takes the parts from their generator; several threads may iterate."""
 
     __slots__ = ("_parts",)
 
@@ -103,7 +103,7 @@ class _Source:
         except ValueError as exc:
             if not self._parts.gi_running:
                 raise
-            return _raising(exc)  # to this thread: a chain whose source raises is at its end, for the others as well
+            return _raising(exc)  # in this thread only: a chain whose source raises has ended for all threads
 
 
 def _raising(error: ValueError) -> Iterator[Any]:
@@ -173,7 +173,7 @@ class Reader:
             self.count += len(items)
 
     def go_on(self) -> None:
-        """Read more after an item was given out; if the pool was shut down, raise that after the earlier results."""
+        """Read more after an item was yielded; if the pool was shut down, raise that after the earlier results."""
         self.buffered -= 1
         try:
             self.read()
@@ -233,7 +233,7 @@ class Reader:
 
 
 def _parts(reader: Reader, *, return_exceptions: bool) -> Generator[Iterable[Any], None, None]:
-    """Yield the results of a part, or one result, in what is empty once this has ended."""
+    """Yield iterables of results: a part, or one result; each is empty once this generator has ended."""
     left: list[Any] | deque[Any] = []
     try:
         while (part := reader.take()) is not None:
@@ -253,7 +253,7 @@ def _parts(reader: Reader, *, return_exceptions: bool) -> Generator[Iterable[Any
                     left = deque((value,))
                     yield _popped(left)
                 continue
-            # Then all values may stay in memory until the last is given out.
+            # In this case all values may stay in memory until the last is yielded.
             is_small = payload.__class__ is bytes and not has_objects
             del payload
             if errors or values.__class__ is tuple or reader.limit is not None:
@@ -276,7 +276,7 @@ def _parts(reader: Reader, *, return_exceptions: bool) -> Generator[Iterable[Any
 
 
 def _popped(values: deque[Any]) -> Iterator[Any]:
-    """Give out values: only the consumer refers to them then."""
+    """Yield values and drop the references to them, so that only the consumer refers to them."""
     while values:
         yield values.popleft()
 
@@ -299,7 +299,7 @@ def _failed(
 def _taking(
     reader: Reader, first: int, values: Any, errors: dict[int, bytes], *, return_exceptions: bool
 ) -> Callable[[], Any]:
-    """Return a function that returns a part's values one by one: some failed, were pickled alone, or free a place."""
+    """Return a function that returns a part's values one by one: for failed or separately pickled ones, and limits."""
     alone = values.__class__ is tuple
     left = deque(values)
     numbers = itertools.count()

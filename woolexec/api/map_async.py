@@ -7,8 +7,8 @@
                                                                                                    |
     consumer <-- values <-- parts, in order or as they arrive <-- mailbox of the loop <-- engine <-'
 
-At most `buffersize` items are between the source and the consumer, ordered or not; if it is not given, as many as keep
-the workers busy, and at most 1,000 from an iterator.
+At most `buffersize` items are between the source and the consumer, ordered or not; by default enough to keep the
+workers busy, and at most 1,000 from an iterator.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNSIZED_LIMIT = 1_000
-"""Default for the maximum number of items that are taken from an iterator ahead of the consumer: an iterator may no
-longer have them, and they may never be used.  From an iterable with a length more are taken where that is faster."""
+"""Default for the maximum number of items taken from an iterator ahead of the consumer: they may never be used, and the
+iterator cannot yield them again.  From an iterable with a length more are taken where that is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class _Flow:
         self.pending: list[Any] = []
         self.room: Waiter | None = None
         self._gate: Gate | None = getattr(sender, "gate", None)
-        self.in_line = False  # it waits until fewer tasks are unfinished
-        self.was_woken = False  # they are fewer now
+        self.in_line = False  # the map waits until fewer tasks are unfinished
+        self.was_woken = False  # fewer tasks are unfinished now
         self._items = settings.chunksize or 1
         self._single = len(iterables) == 1
         self.is_async = any(hasattr(iterable, "__aiter__") for iterable in iterables)
@@ -126,7 +126,7 @@ class _Flow:
                 self._send(items)
 
     def _admit(self, count: int) -> int:
-        """Return how many of these items may be sent, so that not too many tasks are unfinished; 0: it waits."""
+        """Return how many of these items may be sent without exceeding `max_outstanding`; 0: the map waits."""
         assert self._gate is not None
         if self.in_line:
             return 0
@@ -156,7 +156,7 @@ class _Flow:
             await self._pull_all()
         except StopAsyncIteration:
             pass
-        except BaseException as exc:  # the source is user code; whatever it raises is raised in the consumer
+        except BaseException as exc:  # the source is user code: its error is raised in the consumer
             if self.stopped:
                 raise
             self.error = exc
@@ -192,7 +192,7 @@ class _Flow:
                 await checkpoint()
 
     async def _close_sources(self) -> None:
-        """Close asynchronous generators and maps that were not read to their end: nothing else will read them."""
+        """Close asynchronous generators and maps that were not read to their end: nothing else reads them."""
         import anyio
 
         with anyio.move_on_after(GRACE, shield=True):

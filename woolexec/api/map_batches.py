@@ -58,7 +58,7 @@ class Unit:
 
     @property
     def shown_in(self) -> Any:
-        """Where what the items print is shown."""
+        """Where the output of the items is shown."""
         return self._board.shown_in
 
     def deliver(self, call: Call, payload: Any) -> None:
@@ -140,7 +140,7 @@ class ChunkSender:
         self.size = 0
 
     shown_in: Any = None
-    """Where what the items print is shown: see `woolexec.api.output`."""
+    """Where the output of the items is shown: see `woolexec.api.output`."""
 
     @property
     def ahead(self) -> int:
@@ -153,7 +153,7 @@ class ChunkSender:
         return min(MOST, max(LEAST * self._workers, int(self._workers * AHEAD / max(seconds, 1e-9))))
 
     def forget_pool(self) -> None:
-        """Drop the reference to the pool after everything was sent: the consumer need not keep the pool alive."""
+        """Drop the reference to the pool after everything was sent: the consumer must not keep the pool alive."""
         self._check = _pass
 
     def check_process(self) -> None:
@@ -183,7 +183,7 @@ class ChunkSender:
                 unit.put(0, (1, exc, True))
                 return [unit]
             return self._send_each(board, items, index)
-        if payload is None or (payload.__class__ is Unbound and len(items) > 1):  # none waits for inputs of another
+        if payload is None or (payload.__class__ is Unbound and len(items) > 1):  # none waits for another's inputs
             return self._send_each(board, items, index)
         self.size = len(payload)
         unit = Unit(board, len(items), index)
@@ -208,7 +208,7 @@ class ChunkSender:
         return [unit]
 
     def _numbers(self, items: list[Any]) -> Any:
-        """Pickle the same as `_payload`; return None unless the items are numbers, which nothing need be held for."""
+        """Pickle the same as `_payload`; return None unless all items are numbers, which need no held objects."""
         if self._star:
             return None
         return dumps_numbers(items, (False, items, *self._how), 2)
@@ -216,7 +216,7 @@ class ChunkSender:
     @property
     def _how(self) -> tuple[bool, ...]:
         """
-        What the worker does otherwise than usual: see `woolexec.worker.job.spread`.
+        Return how the worker must deviate from its usual way: see `woolexec.worker.job.spread`.
 
         As in the standard library, only the items of a chunk whose size was given share anything, arguments or results.
         """
@@ -256,7 +256,7 @@ class FutureSender:
     """
     Sends each item of a map as a separate task.
 
-    :param by_force: plain tasks that run are ended when the map is
+    :param by_force: end running plain tasks when the map ends
     """
 
     def __init__(
@@ -288,7 +288,7 @@ class FutureSender:
         """Do nothing: in a forked child nothing can be submitted."""
 
     def cancel(self, units: Iterable[Unit], ended: Latch | None = None, *, force: bool = False) -> None:
-        """Cancel all, and close the streams that were not given out; open the latch when all have ended."""
+        """Cancel all tasks, and close the streams that were not yielded; open the latch when all have ended."""
         ended = ended or Latch()  # nothing waits for the end
         gates = [_end(unit.future, force or self._by_force) for unit in units if unit.future is not None]
         countdown = _Countdown(ended)
@@ -324,7 +324,7 @@ class FailingSender:
 
 
 def _end(future: CallFuture[Any], by_force: bool) -> Latch | None:  # noqa: FBT001  # as `FutureSender` has it
-    """End the call or stream of a future; return the latch that opens at its end, None if that is not awaited."""
+    """End the call or stream of a future; return the latch that opens at its end, None if there is nothing to await."""
     call = future.outstanding_call
     answer = future.cancel_soon(force=by_force or future.is_lane)
     if isinstance(answer, Latch):

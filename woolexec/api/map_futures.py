@@ -31,7 +31,7 @@ def map_futures(
 
 
 class _Futures:
-    """Tasks that are outstanding or whose results were not given out yet, and the indices of their items."""
+    """Tasks that are outstanding or whose results were not yielded yet, and the indices of their items."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class _Futures:
             next(iter(self.line)).exception(self._left())
 
     def as_they_come(self) -> Iterator[Future[Any]]:
-        """Yield the futures as they are done."""
+        """Yield the futures as they complete."""
         if self._limit is None:
             yield from as_completed(list(self.line), self._left())
             return

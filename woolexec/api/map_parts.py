@@ -1,4 +1,4 @@
-"""The parts of a map's results as they arrive: opened into values, and items that failed."""
+"""Decodes the parts of a map's results, as they arrive, into values and failed items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def part_in(payload: Any, count: int) -> tuple[Any, dict[int, Any], bool]:
     """
-    Decode the values of a part, the encoded exceptions of its items, by index, and whether there are objects in it.
+    Decode a part: its values, the encoded exceptions of its items by index, and whether it contains objects.
 
     :param count: number of its items
     :raises Exception: whatever unpickling raises
@@ -23,7 +23,7 @@ def part_in(payload: Any, count: int) -> tuple[Any, dict[int, Any], bool]:
         if type(values) not in (list, tuple) or type(errors) is not dict or len(values) != count:
             from pickle import UnpicklingError
 
-            raise UnpicklingError(f"the peer has sent something other than the {count} results of its items")
+            raise UnpicklingError(f"the peer sent something other than the results of {count} items")
         errors = {number: payload.part(error) for number, error in errors.items()}
     return values, errors, bool(objects)
 
@@ -61,7 +61,7 @@ def with_item(exc: BaseException, first: int, count: int = 1, *, is_shared: bool
     """
     Add a note to an exception that says which item of a map raised it.
 
-    :param is_shared: one exception may stand for several items: only the first note is added
+    :param is_shared: the same exception may be added for several items: only the first note is added
     """
     note = f"item {first} of the map" if count == 1 else f"items {first} to {first + count - 1} of the map"
     notes = getattr(exc, "__notes__", None)

@@ -38,7 +38,7 @@ class NestedFuture(CallFuture["T"]):
     __slots__ = ()
 
     def done(self) -> bool:
-        """Return True if the task is done or cancelled; wait a moment, or a loop that polls would starve the task."""
+        """Return True if the task is done or cancelled; wait briefly, because a polling loop would starve the task."""
         if self._state is PENDING and self._latch is None and self._callbacks is None and nested_tasks.must_read():
             nested_tasks.wait_until(lambda: self._state is not PENDING, _MOMENT)
         return super().done()
@@ -90,7 +90,7 @@ class _NestedOwner:
     closes_streams = False
 
     def cancel(self, future: CallFuture[Any], _take: object, *, force: bool) -> bool:
-        """Drop the task here; the engine drops it if it has not been started or, with `force`, ends it."""
+        """Drop the task here; the engine drops it too if it has not been started, or ends it with `force`."""
         call = future.outstanding_call
         if call is not None and (holder := claim(call)):
             holder.let_go(call)
@@ -106,7 +106,7 @@ class _NestedOwner:
         return False
 
     def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
-        """Give up the place and wait, if this thread must read; else return False."""
+        """Give up the place and wait, if this thread must read; otherwise return False."""
         if not nested_tasks.must_read():
             return False
         nested_tasks.wait_until(lambda: not future.is_wanted, timeout)
@@ -129,21 +129,21 @@ class _NestedOwner:
         nested_tasks.send(Next(call=call.number))
 
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
-        """Run it in a new thread: the thread that reads outcomes must not wait for user code."""
+        """Run user code in a new thread: the thread that reads outcomes must not wait for it."""
         try:
             threading.Thread(target=piece, name="woolexec-callbacks", daemon=True).start()
         except RuntimeError:  # no thread can be started
             piece()
 
     def drop(self, held: list[Any]) -> None:
-        """Clear it: the garbage collector runs destructors in any thread, too."""
+        """Clear the list here: the garbage collector, too, runs destructors in any thread."""
         held.clear()
 
 
 def _report(call: Call, frame: Progress) -> None:
-    """Have the `on_progress` of a nested task called."""
+    """Schedule the `on_progress` callback of a nested task."""
     global _reports  # made with the first
-    from woolexec.task_progress import Reports, progress_of  # not before: creating the class takes a while
+    from woolexec.task_progress import Reports, progress_of  # imported late: creating the class takes a while
 
     if _reports is None:
         _reports = Reports(OWNER.run_elsewhere)
@@ -155,7 +155,7 @@ nested_tasks.report = _report
 
 
 def hand_on(call: Call, use: object = None) -> None:
-    """Send a task to the engine; `use` is kept until it has ended."""
+    """Send a task to the engine; hold `use` until the task has ended."""
     if call.function.is_stream:
         nested_tasks.open_worker()
     nested_tasks.submit(call, use=use)
@@ -163,9 +163,9 @@ def hand_on(call: Call, use: object = None) -> None:
 
 class NestedHolder:
     """
-    Holds the tasks of one call that lack values; they are not sent to the engine before.
+    Holds the tasks of one call that lack values; they are sent to the engine once they have them.
 
-    :param use: kept until they have ended
+    :param use: held until these tasks have ended
     """
 
     shares: ClassVar[bool] = True
@@ -175,7 +175,7 @@ class NestedHolder:
         self._use = use
 
     def takes(self, value: Value) -> bool:
-        """Return whether it is here, as all are that a task has put."""
+        """Return whether the value is in this process, as all values are that a task has put."""
         return not value.is_kept
 
     def hold(self, entry: Call) -> None:
@@ -200,7 +200,7 @@ class NestedHolder:
         nested_tasks.held.discard(entry)
 
     def drop(self, entry: Call, payload: Any) -> None:
-        """End a task that gets no values."""
+        """End a task that will not get its values."""
         if claim(entry):
             _ending.append((self, entry, payload))
             while _ending and _ends.acquire(blocking=False):  # one after the other: a long chain is no recursion
@@ -219,7 +219,7 @@ _ends = renewed_at_fork(threading.Lock())  # held by the thread that ends tasks
 
 
 def claim(call: Call) -> NestedHolder | None:
-    """Decide between those who send, end and cancel a task that is held: exactly one gets its holder, atomically."""
+    """Take the holder of a held task; atomic: of the threads that send, end and cancel it, exactly one gets it."""
     return _unclaimed.pop(call, None)
 
 

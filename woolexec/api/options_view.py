@@ -45,7 +45,7 @@ class EngineExecutor(PoolExecutor):
         if not iterables:
             return (_ for _ in ())
         if getattr(self.submit, "__func__", None) is not EngineExecutor.submit:
-            return super()._map(fn, iterables, chunksize, **how)  # through the program's own `submit`
+            return super()._map(fn, iterables, chunksize, **how)  # through `submit`, which a subclass may override
         try:
             function = submission.function(fn, options)
         except BaseException as exc:  # as in `submit`
@@ -55,7 +55,7 @@ class EngineExecutor(PoolExecutor):
         sender = submission.chunk_sender(
             fn, function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
         )
-        import_now("woolexec.api.map")  # not before somebody maps
+        import_now("woolexec.api.map")  # imported by the first map
         from woolexec.api.map import map_chunks
 
         return map_chunks(sender, iterables, chunksize=chunksize, **how)
@@ -87,8 +87,8 @@ class EngineExecutor(PoolExecutor):
         """
         Return what the pool is doing and what it has done: see `Statistics`.
 
-        It takes less than a millisecond with a few workers and a short queue, and is for coroutines too.  It costs
-        nothing while nobody asks.  After `shutdown` it returns what was done.
+        It takes less than a millisecond with a few workers and a short queue, so coroutines may call it too.  There is
+        no cost while it is not called.  After `shutdown` it returns the final statistics.
 
         :raises RuntimeError: in a forked child
         """
@@ -96,9 +96,9 @@ class EngineExecutor(PoolExecutor):
 
     def stacks(self, timeout: float = 2.0) -> Stacks:
         """
-        Return what runs in the workers and at the peers, each task with its stack, those that run longest first.
+        Return the running tasks of workers and peers, each with its stack, the longest-running first.
 
-        Tasks are not stopped for it.  What does not answer is named, with the reason as far as it is known.
+        Tasks are not stopped for this.  Workers and peers that do not answer are named, with the reason if it is known.
 
         :param timeout: seconds that workers and peers have to answer
         :raises ValueError: if `timeout` is not above 0
@@ -109,7 +109,7 @@ class EngineExecutor(PoolExecutor):
         return stacks(self._submission.engine, timeout)
 
     async def stacks_async(self, timeout: float = 2.0) -> Stacks:  # noqa: ASYNC109  # it ends with an answer
-        """Do as `stacks` without blocking the event loop."""
+        """Like `stacks`, without blocking the event loop."""
         from woolexec.api.stacks import stacks_async
 
         return await stacks_async(self._submission.engine, timeout)
@@ -119,8 +119,8 @@ class EngineExecutor(PoolExecutor):
         Return a block, for ``with`` or ``async with``, that writes the timeline of its tasks to a file.
 
         The file is in the Trace Event format, which Perfetto and chrome://tracing open; ``woolexec timeline`` makes a
-        page of it.  It has a lane for each worker, here and at peers, with the runs of tasks, and how long each waited
-        before.  It is written as tasks end, and complete when the block is left, by whatever.
+        page from it.  It has a lane for each worker, here and at peers, with the tasks that ran and how long each
+        waited.  It is written while tasks end, and is complete when the block is left, even by an exception.
 
         :param path: the file, which is replaced if it exists
         :raises RuntimeError: if tasks are not accepted
@@ -200,7 +200,7 @@ class EngineExecutor(PoolExecutor):
         return OptionsView(self._pool, None if options.is_default else options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pool that is pickled with a task becomes, in the worker, the pool that the task runs in.
+        # A pool that is pickled with a task is unpickled, in the worker, as the pool that the task runs in.
         from woolexec.api.task_executor import current_executor
 
         return current_executor, ()

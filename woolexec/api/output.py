@@ -1,4 +1,4 @@
-"""The parameters `output` and `prefix` of an executor: what becomes of what tasks print."""
+"""The parameters `output` and `prefix` of an executor: where the output of tasks goes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 class OutputChoice:
     """
-    What the parameters say.
+    The checked parameters.
 
     :raises ValueError: for a value out of range
     :raises TypeError: for a value of the wrong type
@@ -38,11 +38,11 @@ class OutputChoice:
 
     @property
     def future(self) -> type[CallFuture[Any]]:
-        """The class of the futures: in a notebook they know the cell that has submitted their tasks."""
+        """The class of the futures: in a notebook they know the cell that submitted their tasks."""
         return CellFuture if self.is_in_notebook else CallFuture
 
     def connect(self, engine: Engine, *, trusts_peers: bool) -> None:
-        """Have an engine do so."""
+        """Connect an engine's output accordingly."""
         if self._in_workers or self._at_peers:
             engine.show_output(
                 self._prefix, escapes=not trusts_peers, in_workers=self._in_workers, at_peers=self._at_peers
@@ -53,7 +53,7 @@ class CellFuture(CallFuture["T"]):
     """
     The future of a task that was submitted in a cell of a notebook.
 
-    :ivar shown_in: the context of the cell.  By this the kernel tells to which cell belongs what is written
+    :ivar shown_in: the context of the cell, by which the kernel knows the cell that output belongs to
     """
 
     def __init__(self, owner: Any = None) -> None:
@@ -69,7 +69,7 @@ def _check_prefix(prefix: Any) -> None:
             prefix.format(name="", task=0, pid=0, host="")
     except (LookupError, TypeError, ValueError, AttributeError) as exc:
         fields = "{name}, {task}, {pid} and {host}"
-        raise ValueError(f"prefix may have the fields {fields}, and no others: {prefix!r}") from exc
+        raise ValueError(f"prefix may only have the fields {fields}: {prefix!r}") from exc
 
 
 def _in_notebook() -> bool:

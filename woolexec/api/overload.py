@@ -8,5 +8,5 @@ if TYPE_CHECKING:
 
 
 def overload(function: Any) -> Any:
-    """Return the declaration as it is; type checkers read it from the source."""
+    """Return the declaration unchanged; type checkers read it from the source."""
     return function

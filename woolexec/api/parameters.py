@@ -1,4 +1,4 @@
-"""The parameters of `PeerPoolExecutor`: their checks, and what is made of them before the engine is."""
+"""Checks the parameters of `PeerPoolExecutor`, and creates what the engine needs from them."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
 def page_of(pool: Any, dashboard: bool | str | None) -> Dashboard | None:  # noqa: FBT001  # as the executor takes it
     """
-    Open the page of a pool, if that is wanted: ``dashboard=``, or what the environment says.
+    Open the dashboard of a pool if ``dashboard=`` or the environment asks for it.
 
     It is closed when the pool is collected, at the latest.
 
-    :raises TypeError: if it is neither a text, a truth value nor None
-    :raises ValueError: if it is no address
-    :raises ImportError: if a package for it is missing
-    :raises OSError: if it cannot listen there
+    :raises TypeError: if `dashboard` is neither a text, a bool nor None
+    :raises ValueError: if it is not an address
+    :raises ImportError: if a required package is missing
+    :raises OSError: if the server cannot listen at the address
     """
     if dashboard is False or (dashboard is None and not os.environ.get("WOOLEXEC_DASHBOARD")):
         return None
-    from woolexec.observe.pool_page import open_page  # not before somebody wants it
+    from woolexec.observe.pool_page import open_page  # imported when it is needed
 
     page = open_page(pool, dashboard)
     if page is not None:
@@ -85,7 +85,7 @@ def first_call(on_worker_start: Any, initializer: Any, initargs: Any, kept: list
     """
     Pickle the function that each worker runs first, with its arguments; return None if there is none.
 
-    :param kept: receives what must live as long as workers are started
+    :param kept: receives the objects that must live as long as workers may be started
     :raises TypeError: if a function cannot be called, or `initargs` is not iterable
     :raises Exception: any exception raised by pickling
     """
@@ -110,7 +110,7 @@ def first_call(on_worker_start: Any, initializer: Any, initargs: Any, kept: list
 
 def _dumps_first(obj: object, names: tuple[str, ...], kept: list[Any] | None) -> Any:
     kept = [] if kept is None else kept
-    with suppress(Exception), inheriting(kept):  # whatever pickling raises: what follows may succeed, or says why not
+    with suppress(Exception), inheriting(kept):  # pickling may raise anything: the next attempt succeeds or raises
         return dumps(obj, names, least=LARGE)
     from woolexec.wire.lending import lending
     from woolexec.wire.stand_ins import ANEW, recreate
@@ -123,11 +123,11 @@ def upkeep_of(
     max_memory_per_child: Any, memory_limit: Any, idle_timeout: Any, min_workers: Any, finalizer: Any
 ) -> Upkeep | None:
     """
-    Return how the workers are looked after, None if they are not.
+    Return the upkeep of the workers; None if no parameter asks for any.
 
     :raises ValueError: if a size or a time is not above 0, or `min_workers` is negative
     :raises TypeError: if one has the wrong type
-    :raises PlatformError: if there is a limit of the memory, and this system does not tell the memory of processes
+    :raises PlatformError: if there is a memory limit and this system does not tell the memory of processes
     :raises Exception: any exception raised by pickling the finalizer
     """
     least = integer("min_workers", min_workers)
@@ -150,7 +150,7 @@ def upkeep_of(
 
 
 def for_peers(upkeep: Upkeep | None, setup: Setup | None) -> bytes:
-    """Return the finalizer as workers of peers need it, with the code that it may use; empty: there is none."""
+    """Return the finalizer in the form for workers of peers, with the code that it may use; empty if there is none."""
     if upkeep is None or upkeep.finalizer is None:
         return b""
     from woolexec.mesh.link.outbox import parts_of
@@ -163,8 +163,8 @@ def offer_of(resources: Any, workers: int) -> Offer:
     """
     Return what calls may require of the workers on this machine.
 
-    :param workers: maximum number of these
-    :raises ValueError: if an amount is not above 0, there are fewer GPUs, or no workers
+    :param workers: maximum number of these workers
+    :raises ValueError: if an amount is not above 0, this machine has fewer GPUs, or `workers` is 0
     :raises TypeError: if it is not a mapping of names to numbers
     """
     from woolexec.core.offer import NOTHING, Offer
@@ -182,7 +182,7 @@ def offer_of(resources: Any, workers: int) -> Offer:
     except (TypeError, ValueError) as exc:
         raise type(exc)(str(exc).replace("require", "resources", 1)) from None
     if found and not workers:
-        raise ValueError("resources are those of the workers on this machine, of which max_workers permits none")
+        raise ValueError("resources= describes the workers on this machine, but there are none: set max_workers")
     if "gpu" not in found:
         return Offer(resources=found)
     from woolexec.core.devices import Devices
@@ -200,7 +200,7 @@ def check_memory_is_known() -> None:
     from woolexec.platform.memory import resident
 
     if resident(os.getpid()) is None:
-        raise PlatformError("limits of workers' memory need /proc, which tells how much they have, as Linux has it")
+        raise PlatformError("memory limits of workers need /proc, as on Linux, to measure their memory")
 
 
 def checked_environment(environment: Any) -> dict[str, str]:
@@ -220,7 +220,7 @@ def checked_environment(environment: Any) -> dict[str, str]:
         if not isinstance(value, str):
             raise wrong_type(f"environment[{name!r}]", "a str", value)
         if not name or "=" in name or "\0" in name + value:
-            raise ValueError(f"environment: {name!r} with this value cannot be a variable")
+            raise ValueError(f"environment: {name!r} has an invalid name or value")
     return dict(environment)
 
 
@@ -265,7 +265,7 @@ def store_limits(store_limit: Any, spill_dir: Any) -> tuple[int | None, str | No
     if not isinstance(folder, str):
         raise wrong_type("spill_dir", "a path or None", spill_dir)
     if not os.path.isdir(folder):
-        raise ValueError(f"spill_dir is no folder: {folder}")
+        raise ValueError(f"spill_dir is not a folder: {folder}")
     return store_limit, folder
 
 
@@ -291,7 +291,7 @@ def mark_of(results: object) -> Callable[[Any], Any] | None:
     """
     Return a function that marks what peers send, if they are not trusted.
 
-    :raises ValueError: if `results` has another value than those that are documented
+    :raises ValueError: if `results` is neither ``"pickle"`` nor ``"plain"``
     :raises TypeError: if it is not a string
     """
     if not isinstance(results, str):
@@ -307,7 +307,7 @@ def mark_of(results: object) -> Callable[[Any], Any] | None:
 
 def output_choice(output: Any, prefix: Any, *, has_peers: bool) -> OutputChoice | None:
     """
-    Return what becomes of what tasks print; None: it stays where workers write.
+    Return where the output of tasks goes; None: it goes where workers write.
 
     :raises ValueError: for a value out of range
     :raises TypeError: for a value of the wrong type

@@ -1,4 +1,4 @@
-"""What a pool, its views and the pool as a task sees it have in common beyond what actors have: they make actors."""
+"""The base class of everything that makes actors: a pool, its views, and the pool as a task sees it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class PoolExecutor(BaseExecutor):
 
     def actor(self, cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Actor[T]:
         """
-        Make an object in a worker process of its own; return a view of this executor for the calls of its methods.
+        Create an object in its own worker process; return a view of this executor that calls its methods.
 
-        The constructor is called as ``cls(*args, **kwargs)``.  What it raises is raised by the calls of the methods.
-        With `with_options` before this, `restarts`, `max_concurrency`, `require`, `near`, `at`, `priority` and `name`
-        are about the object, `timeout` about the constructor and each call, and the others about each call.
+        The constructor is called as ``cls(*args, **kwargs)``.  If it raises, so do the calls of the methods.
+        Of the options given by `with_options`, `restarts`, `max_concurrency`, `require`, `near`, `at`, `priority` and
+        `name` apply to the object, `timeout` to the constructor and to each call, and the others to each call.
 
-        The object ends with the returned view, by `Actor.shutdown`, or with this executor, after the calls that were
-        submitted.  That of a task ends with the worker of the task as well.
+        The object ends when the returned view is collected, by `Actor.shutdown`, or with this executor, each time after
+        the calls that were submitted.  An actor that a task made also ends with the worker of that task.
 
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         :raises Exception: any exception raised by pickling the class and the arguments

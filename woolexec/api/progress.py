@@ -1,4 +1,4 @@
-"""`progress`: what a task says of how far it is."""
+"""`progress`: how a task reports its progress."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _throttle = Throttle()
 
 def progress(done: float, total: float | None = None, text: str = "") -> None:
     """
-    Say how far the running task is.
+    Report the progress of the running task.
 
-    It is shown where the pool is observed, and passed to the `on_progress` of `with_options`.  It costs little, and may
-    be called for each item: of one task one report in a tenth of a second is passed on, and the one that says that all
-    is done.  Outside of a task it does nothing.
+    Dashboards, statistics and ``woolexec top`` show it, and the `on_progress` of `with_options` is called with it.  It
+    is cheap enough to be called for each item: at most one report of a task is passed on every tenth of a second, and
+    always the report that all is done.  Outside of a task it does nothing.
 
     :param done: how much has been done
-    :param total: how much that will be; None: nobody knows
-    :param text: what is being done; of a longer one the first 200 characters are passed on
+    :param total: how much there is to do; None: unknown
+    :param text: what is being done; only the first 200 characters are passed on
     """
     job = nested_tasks.current_job()
     worker = nested_tasks.worker

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 def propagate(var: ContextVar[T], name: str | None = None) -> ContextVar[T]:
     """
-    Send the value of a context variable with every task that is submitted, also with nested tasks.
+    Send the value of a context variable with every task that is submitted, including nested tasks.
 
     The value is pickled at `submit` and set in the context in which the task runs.  With
     ``with_options(context_back=True)`` changes that a coroutine or a generator makes are copied back to the task that

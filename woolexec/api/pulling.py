@@ -1,5 +1,5 @@
 """
-How a stream asks for items, waits for them and takes them: the part of `Stream` that users do not see.
+How a stream requests items, waits for them and takes them: the internal part of `Stream`.
 
 A pull in a thread waits for a lock that the engine releases; a pull in a task waits in its event loop.
 """
@@ -28,7 +28,7 @@ GRACE = 2.0
 _NONE = dumps_value(None)
 
 _ROUND = 32
-"""Number of items that have already arrived after which a task that takes them lets other tasks run."""
+"""Number of already arrived items after which a task that takes them lets other tasks run."""
 
 BUSY = "the stream is being pulled already"
 
@@ -54,7 +54,7 @@ class _Buffer(Protocol):
 
 
 class Pulling(Generic[T]):
-    """The state of a stream at its consumer, and what its methods are made of."""
+    """The state of a stream at its consumer, and the operations behind its methods."""
 
     def __init__(self, buffer: Any, commander: Any, handle: Any, prefetch: int) -> None:  # made by `StreamBuffer`
         self._buffer: _Buffer = buffer
@@ -88,7 +88,7 @@ class Pulling(Generic[T]):
 
     def _command_with(self, frame: Any, payload: Any) -> None:
         if self._prefetch:
-            raise RuntimeError("with prefetch the generator runs ahead: nothing can be sent or thrown into it")
+            raise RuntimeError("cannot send or throw into a generator with prefetch: it runs ahead of its consumer")
         if self._over or self._buffer.end is not None:
             return
         if not self._asked and isinstance(frame, Send) and payload != _NONE:  # in the worker it would end the stream
@@ -191,7 +191,7 @@ class Pulling(Generic[T]):
                 if isinstance(payload, Untrusted) and count and (type(value) is not list or len(value) != count):
                     from pickle import UnpicklingError
 
-                    raise UnpicklingError(f"the peer has sent something other than {count} items")
+                    raise UnpicklingError(f"the peer sent something other than {count} items")
             except BaseException:  # unpickling runs user code
                 self._taken += count or 1
                 raise
@@ -216,7 +216,7 @@ class Pulling(Generic[T]):
         return self._buffer.ended if self._leave(Close) else None
 
     def _leave(self, frame: type) -> bool:
-        """Stop giving items and send a frame that ends the generator; return False if it has already ended."""
+        """Yield no more items and send a frame that ends the generator; return False if it has already ended."""
         if self._over:
             return False
         self._over = True

@@ -33,7 +33,7 @@ def routine(fn: Any = None, /, *, local: bool = False) -> Any:
     """
     Make a coroutine function, or an asynchronous generator function, run in the current pool.
 
-    That is the pool of the innermost ``with`` or ``async with`` block, or the one that the calling task runs in.
+    The current pool is that of the innermost ``with`` or ``async with`` block, or the one in which the caller runs.
     Methods, class methods and static methods may be routines, in either order of the decorators; `self` is pickled.
 
     :param local: outside of any pool, run in the caller's process instead of raising RuntimeError
@@ -55,7 +55,7 @@ def _routine(fn: Any, *, local: bool) -> Any:
 
 
 class _Target:
-    """The function behind a routine; it is pickled as the routine is, by name if that can be imported."""
+    """The function behind a routine; it is pickled like the routine: by name if that can be imported."""
 
     def __init__(self, wrapper: Any) -> None:
         self._wrapper = wrapper

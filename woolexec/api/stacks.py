@@ -28,23 +28,23 @@ _LONGEST = 3600.0
 """Maximum timeout in seconds."""
 
 _LAST, _SOME = 0.5, 3
-"""Seconds that workers have to say what they run before they are interrupted, and how many tasks are named."""
+"""Seconds that workers have to report what they run before they are interrupted, and how many tasks are named."""
 
 _LARGEST = 16 << 20
-"""Maximum size, in bytes, of files of which lines are shown."""
+"""Maximum size, in bytes, of source files from which lines are shown."""
 
 _MORE = 5.0
-"""Seconds for an engine that is busy."""
+"""Additional seconds for a busy engine to answer."""
 
 
 def stacks(engine: Engine, timeout: float) -> Stacks:
-    """Return what runs; raise TimeoutError if the engine itself does not answer."""
+    """Return what runs; raise TimeoutError if the engine does not answer."""
     seconds = _checked(timeout)
     return with_sources(_asked(engine, seconds).result(seconds + _MORE))
 
 
 async def stacks_async(engine: Engine, timeout: float) -> Stacks:  # noqa: ASYNC109  # it ends with an answer
-    """Do as `stacks` in a task of an event loop."""
+    """Like `stacks`, in a task of an event loop."""
     await checkpoint()
     answer = _asked(engine, _checked(timeout))
     told = Latch()  # opens when there is an answer
@@ -87,7 +87,7 @@ def with_sources(found: Stacks) -> Stacks:
 
 
 def _may_be_read(file: str) -> bool:
-    """Return whether this is a file of code: another process has named it, and a device or a pipe would never end."""
+    """Return whether this is a regular file of code: another process named it, and reading a pipe would never end."""
     if file in linecache.cache:
         return True
     try:
@@ -116,7 +116,7 @@ def note_what_runs(engine: Engine, error: BaseException) -> None:
         return
     try:
         found = with_sources(_asked(engine, _LAST).result(2 * _LAST))
-    except Exception:  # what cannot be said must not keep the interrupt from the tasks
+    except Exception:  # a failure here must not keep the interrupt from the tasks
         return
     more = f"\n\nand {len(found) - _SOME} more tasks" if len(found) > _SOME else ""
     if found:

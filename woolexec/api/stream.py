@@ -1,5 +1,5 @@
 """
-Streams: generators that run in a worker, as the caller sees them.
+Streams: the caller's view of generators that run in a worker.
 
 ::
 
@@ -30,8 +30,8 @@ class Stream(Pulling[T], Iterator[T], AsyncIterator[T]):
     """
     A generator, or an asynchronous generator, that runs in a worker.
 
-    It is iterated with ``for`` or with ``async for``, whichever kind the generator is, and has the methods of both
-    kinds: `send`, `throw`, `close`; `asend`, `athrow`, `aclose`.  One pull at a time.
+    Both kinds can be iterated over with ``for`` and with ``async for``, and have the methods of both: `send`, `throw`,
+    `close`; `asend`, `athrow`, `aclose`.  Only one pull may be in progress at a time.
     """
 
     # -- pulling --------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         """An object that can send commands to the call behind a stream."""
 
         closes_streams: bool
-        """Whether the pool has been shut down: then only what is already on its way can be pulled."""
+        """Whether the pool has been shut down: then only items that are already on their way can be pulled."""
 
         def command(self, call: Any, frame: Any, file: File | None = None) -> None:
             """Send a command to the call's worker; do nothing if the call has ended."""
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
             """Send the command for one item."""
 
         def wait_for(self, is_done: Callable[[], bool]) -> bool:
-            """Wait in the owner's own way; return False if it has none."""
+            """Wait by the owner's own method; return False if it has none."""
 
         def drop(self, held: list[Any]) -> None:
-            """Clear a list, where destructors may run."""
+            """Clear a list in a thread where destructors may run."""
 
 
 class StreamBuffer(Pulled):

@@ -1,11 +1,11 @@
 """
-The one place where functions with arguments become calls, for executors, their views and the executor of nested tasks.
+The single place where functions and arguments become calls: for executors, their views, and nested tasks.
 
 1. An executor that accepts no more tasks raises.
 2. The function, the arguments and the propagated context variables are pickled, in the caller's thread.  What pickling
    raises is raised by the future.
 3. The outcome goes to the future; if the function is a generator function, to the buffer of a stream.
-4. The call is handed on: to the engine, or, by a task, to the engine of its worker.
+4. The call is handed to the engine; a task hands it to the engine of its worker.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Submission:
 
     :param owner: controls the calls: it cancels them, waits for them, and sends commands to streams
     :param functions: the pickled functions
-    :param hand_on: takes a call, to have it run
+    :param hand_on: takes a call that is to run
     :param future: the class of the futures
     """
 
@@ -80,12 +80,12 @@ class Submission:
         rank: int = 0,
     ) -> CallFuture[Any]:
         """
-        Have ``fn(*args, **kwargs)`` run.
+        Submit ``fn(*args, **kwargs)``.
 
         :param stream: `fn` must be a generator function
         :param prefetch: number of items that the stream may be ahead of its consumer
         :param function: the pickled form of `fn`, if the caller has it
-        :param rank: of the calls with ranks that wait for a place, the one with the lowest is next; 0: it has none
+        :param rank: of the waiting calls that have a rank, the one with the lowest is next; 0: no rank
         :raises RuntimeError: if tasks are not accepted
         :raises TypeError: if `fn` is not a generator function, and `stream` is true
         """
@@ -111,7 +111,7 @@ class Submission:
         receiver: Any = StreamBuffer(future, owner, prefetch) if function.is_stream else future
         future.outstanding_call = call = Call(function, payload, receiver, options, context=context, rank=rank)
         if payload.__class__ is Unbound:
-            from woolexec.api.inputs import hold  # not before a program uses it, as pools would start later
+            from woolexec.api.inputs import hold  # imported when it is first used, so that pools start faster
 
             if hold(call, self._holder(), call.name):
                 return future
@@ -120,7 +120,7 @@ class Submission:
 
     def put(self, value: Any) -> CallFuture[Any]:
         """
-        Return a future with a value that the calls whose arguments contain it share.
+        Return a future with a value; the calls whose arguments contain the future share the value.
 
         :raises RuntimeError: if tasks are not accepted
         :raises Exception: any exception raised by pickling
@@ -151,7 +151,7 @@ class Submission:
 
 
 def beside(payload: bytes | File | Parts | Unbound, options: TaskOptions) -> Unbound:
-    """Return arguments that wait for the futures in the options too."""
+    """Return arguments that also wait for the futures in the options."""
     if not isinstance(payload, Unbound):
         payload = Unbound(payload)
     payload.beside = [each for each in options.awaited if each is options.at]

@@ -1,8 +1,8 @@
 """
-Actors in tasks: the calls of those whose handles they have, and those that they make.
+Actors in tasks: calls of actors whose handles a task has, and actors that a task makes.
 
-An actor that a task makes belongs to the process that has the pool, as any other does, but it ends with the handle in
-the worker of the task, after the calls that this worker has submitted.
+An actor that a task makes belongs to the process that has the pool, like any other.  But it ends with the handle in the
+worker of the task, after the calls that this worker has submitted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class _Use:
-    """The actor is in use here: of the handle, and of each call until its outcome is here."""
+    """Keeps an actor in use here: held by the handle, and by each call until its outcome has arrived."""
 
     __slots__ = ("__weakref__",)
 
@@ -57,10 +57,10 @@ class _Life:
 
 
 class TaskHandle:
-    """What the views of an actor share that a task in this worker has made; it ends when this is collected."""
+    """What the views of an actor share that a task in this worker has made; the actor ends when this is collected."""
 
     def __init__(self, options: TaskOptions | None, cls: Any) -> None:
-        nested_tasks.submitting_job()  # or there is an error
+        nested_tasks.submitting_job()  # raises outside of a task
         self.name = (options.name if options is not None else None) or name_of(cls)
         self._key = os.urandom(16)
         self._life = _Life()
@@ -70,7 +70,7 @@ class TaskHandle:
 
     @property
     def state(self) -> str:
-        """Whether it has ended, as far as is known here."""
+        """Whether the actor has ended, as far as is known here."""
         return "ended" if self._life.ended.is_open else "made by a task"
 
     def key(self) -> bytes:
@@ -82,7 +82,7 @@ class TaskHandle:
         return TaskActorSubmission(self._key, self.name, self)
 
     def begin(self, life: Call, held: list[Any] | None) -> None:
-        """Have the object made; hold what must live until it has ended."""
+        """Start the object's constructor; hold what must live until the actor has ended."""
         self._life.held = held
         life.receiver, life.line = self._life, Line(actor=self._key)
         nested_tasks.submit(life)
@@ -96,7 +96,7 @@ class TaskHandle:
             nested_tasks.cancel(self._number, force=True)
 
     def wait(self) -> None:
-        """Wait until it has ended."""
+        """Wait until the actor has ended."""
         ended = self._life.ended
         if nested_tasks.must_read():
             nested_tasks.wait_until(lambda: ended.is_open, None)
@@ -112,9 +112,9 @@ def new_actor(options: TaskOptions | None, cls: Any) -> TaskActorSubmission:
 
 class _ActorHolder(NestedHolder):
     """
-    Holds the calls of an actor that lack values; large ones are copied, as the actor may be elsewhere.
+    Holds the calls of an actor that lack values; large values are copied, because the actor may be on another host.
 
-    A plain call keeps its place among those of the same task: they wait behind it.
+    Plain calls of the same task keep their order: later ones wait behind one that lacks values.
 
     :param key: names the actor
     """
@@ -131,7 +131,7 @@ class _ActorHolder(NestedHolder):
         return False
 
     def line_up(self, call: Call) -> None:
-        """Send a call that has its values, or hold it, because it waits behind another one."""
+        """Send a call that has its values, or hold it because it waits behind another one."""
         with _turns:
             if self._turn in _waiting:
                 self.hold(call)
@@ -172,9 +172,9 @@ class _ActorHolder(NestedHolder):
 
 
 _waiting: dict[tuple[int, bytes], deque[Call]] = {}
-"""By task and actor: plain calls of which the first lacks values, in their order."""
+"""By task and actor: plain calls in their order; the first one lacks values."""
 
-_turns = renewed_at_fork(threading.RLock())  # held while one of them is added or sent; a destructor may submit one then
+_turns = renewed_at_fork(threading.RLock())  # held while a call is added or sent; a destructor may submit one then
 
 
 def _hand_on_to(key: bytes, handle: TaskHandle | None, call: Call) -> None:
@@ -192,7 +192,7 @@ class TaskActorSubmission(Submission):
 
     :param key: names the actor; only its handles have it
     :param name: its name
-    :param handle: if it was made in this worker
+    :param handle: its handle, if the actor was made in this worker
     """
 
     def __init__(self, key: bytes, name: str, handle: TaskHandle | None = None) -> None:
@@ -206,13 +206,13 @@ class TaskActorSubmission(Submission):
         :raises RuntimeError: if the actor was shut down here, or this is no worker
         """
         if nested_tasks.worker is None:
-            raise RuntimeError(f"only tasks and actors can call the actor {self.name}, which a task has made")
+            raise RuntimeError(f"only tasks and actors can call the actor {self.name}, because a task made it")
         if self.handle is not None and self.handle.use is None:
             raise RuntimeError(AFTER_SHUTDOWN)
 
     def begin(self, cls: Any, args: Any, kwargs: Any, options: TaskOptions | None) -> None:
         """
-        Have the object made, when the futures among the arguments are done, for which this waits.
+        Wait for the futures among the arguments, then start the object's constructor.
 
         :raises Exception: that of such a future, or any exception raised by pickling
         """
@@ -241,7 +241,7 @@ class TaskActorSubmission(Submission):
 
 
 def find_actor(key: bytes, name: str) -> Actor[Any]:
-    """Return an actor that has travelled."""
+    """Return an actor that arrived in a pickle."""
     handle = handles.get(key)
     return Actor(TaskActorSubmission(key, name) if handle is None else handle.submission(), None)
 

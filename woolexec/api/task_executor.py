@@ -1,8 +1,8 @@
 """
 The executor that a task uses to submit nested tasks to the pool that it runs in.
 
-A task that waits for a nested task with `Future.result`, `concurrent.futures.wait` or `as_completed` gives up its place
-meanwhile, so recursion may be deeper than the number of workers.
+While a task waits for a nested task with `Future.result`, `concurrent.futures.wait` or `as_completed`, it gives up its
+place, so recursion may be deeper than the number of workers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class NestedExecutor(PoolExecutor):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Do nothing, as `shutdown`."""
+        """Do nothing, like `shutdown`."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """Do nothing: the pool belongs to the process that made it."""
@@ -56,5 +56,5 @@ def current_executor() -> PoolExecutor:
     if pool is not None:
         return pool
     if nested_tasks.worker is None:
-        raise RuntimeError("no current executor: neither in a task of a PeerPoolExecutor nor in its with block")
+        raise RuntimeError("no current executor: not in a task of a PeerPoolExecutor or in its with block")
     return NestedExecutor()

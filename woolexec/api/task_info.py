@@ -1,4 +1,4 @@
-"""Information about the running task; in its own module because creating a named tuple's class takes a millisecond."""
+"""Information about the running task; a separate module because creating a named tuple's class takes a millisecond."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class TaskInfo(NamedTuple):
     """
     Information about a running task.
 
-    `id` differs for each attempt; `attempt` counts from 1; `parent` is the id of the task that submitted this one, None
-    if it was not submitted by a task.
+    `id` is different for each attempt; `attempt` counts from 1; `parent` is the id of the task that submitted this one,
+    or None.
     """
 
     id: int

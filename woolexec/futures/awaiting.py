@@ -1,4 +1,4 @@
-"""How a task of an event loop waits for a call, and what becomes of the call when the waiting is cancelled."""
+"""How a task of an event loop waits for a call, and what happens to the call when the wait is cancelled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def outcome(future: CallFuture[T], *, abandon: bool | None) -> T:
     """
     Wait for the outcome of a call; if the wait is cancelled, cancel the call and wait for its end.
 
-    :param abandon: let a running call continue if the wait is cancelled; None: as the call's options say
+    :param abandon: let a running call continue if the wait is cancelled; None: as its `abandon_on_cancel` says
     :raises Exception: what the call raised
     """
     latch = future.latch
@@ -50,7 +50,7 @@ async def outcome(future: CallFuture[T], *, abandon: bool | None) -> T:
 
 
 async def _arrival(latch: Latch) -> None:
-    """Wait for a value that has stayed with a peer; it is fetched even if the wait is cancelled."""
+    """Wait for a value that a peer keeps; it is fetched even if the wait is cancelled."""
     waiter = make_waiter()
     if latch.add(waiter):
         try:
@@ -76,7 +76,7 @@ async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None
 
 
 async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
-    """Cancel a call: one that waits never starts, and one that runs is ended; a coroutine is, whatever it does."""
+    """Cancel a call: a waiting one never starts, a running one is ended unless `abandon`; a coroutine always is."""
     call = future.outstanding_call
     if not future.is_lane:
         try:
@@ -94,7 +94,7 @@ async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
 
 
 async def _is_cancelled(future: CallFuture[Any], *, force: bool) -> bool:
-    """Cancel a future, as its `cancel` does; a peer that has to be asked has `GRACE` seconds to answer."""
+    """Cancel a future, like its `cancel`; a peer that must be asked has `GRACE` seconds to answer."""
     answer = future.cancel_soon(force=force)
     if not isinstance(answer, Latch):
         return answer

@@ -1,12 +1,12 @@
 """
-A future whose outcome arrives encoded and is decoded when it is asked for.
+A future whose outcome arrives encoded and is decoded when it is first requested.
 
 To users and to the standard library it is a `concurrent.futures.Future`.  Internally it differs in two ways, both
-chosen because of measurements: what a future needs only when something waits for it (a condition, the lists of waiters
-and callbacks) is created at that moment, which reduces its memory from 1.4 KiB to 0.2 KiB; and an outcome is delivered
-with three assignments when nothing waits.
+chosen because of measurements: the condition and the lists of waiters and callbacks are created only when something
+waits for the future, which reduces its memory from 1.4 KiB to 0.2 KiB; and an outcome is delivered with three
+assignments when nothing waits.
 
-How an outcome is delivered, and why that needs no lock, is in `woolexec.futures.delivery`.
+`woolexec.futures.delivery` explains how an outcome is delivered, and why that needs no lock.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CallFuture(DeliveredFuture["T"]):
     __slots__ = ()
 
     _wait_in_loop: ClassVar[Callable[..., Coroutine[Any, Any, Any]]]
-    """How a task of an event loop waits for a future; set by `woolexec.futures.awaiting`, which knows them."""
+    """How a task of an event loop waits for a future; set by `woolexec.futures.awaiting`, which imports this module."""
 
     def done(self) -> bool:
         """Return True if the task has ended or was cancelled."""
@@ -73,8 +73,8 @@ class CallFuture(DeliveredFuture["T"]):
         """
         Keep the task from running.
 
-        A task that has been started keeps running, as PEP 3148 says, unless `force` is true: then its worker is ended
-        and replaced, and no other call is affected.
+        A task that has been started keeps running, as PEP 3148 requires, unless `force` is true: then its worker is
+        ended and replaced, and no other call is affected.
 
         :return: True if the future is now cancelled
         """
@@ -85,20 +85,21 @@ class CallFuture(DeliveredFuture["T"]):
         if not isinstance(answer, Latch):
             return answer
         try:
-            answer.wait(_PATIENCE)  # it is also opened when the link breaks
+            answer.wait(_PATIENCE)  # also opens when the link breaks
         finally:
             said.append(None)
         return (said[0] is True and self._cancel()) or self.cancelled()
 
     def cancel_soon(self, *, force: bool) -> bool | Latch:
-        """Cancel like `cancel`, but without waiting for a peer: return a latch, which opens when it has answered."""
+        """Like `cancel`, but without waiting for a peer: return a latch that opens when the peer has answered."""
         return self.cancel() if self._owner is None else self._ask_to_cancel([None], force=force)
 
     def _ask_to_cancel(self, said: list[bool | None], *, force: bool) -> bool | Latch:
         """
         Cancel the task; return whether it is cancelled, or a latch that opens when a peer has answered.
 
-        :param said: gets the answer of the peer; None in front of it: nobody waits, and the future ends by itself
+        :param said: receives the answer of the peer; with None as its first element the caller does not wait, and the
+            future ends by itself
         """
         if self._state in ENDS:
             return self.cancelled()
@@ -121,7 +122,7 @@ class CallFuture(DeliveredFuture["T"]):
         return super().__repr__()
 
     def __reduce__(self) -> NoReturn:
-        # Where arguments are pickled, a pickler that knows what to do is used instead.
+        # Arguments of tasks are pickled by another pickler, which supports futures.
         raise FutureMetError
 
     def __dir__(self) -> list[str]:
@@ -140,9 +141,8 @@ class CallFuture(DeliveredFuture["T"]):
 
         :param timeout: seconds to wait; None: no limit
         :raises CancelledError: if the task was cancelled
-        :raises TimeoutError: if it is not done, or its value not here, in time
-        :raises WorkerLostError: if the worker that ran it died; `ValueLostError`: if its value stayed with a peer that
-            is gone
+        :raises TimeoutError: if the task is not done, or its value was not fetched, in time
+        :raises WorkerLostError: if its worker died; `ValueLostError` if the peer that kept its value is gone
         :raises Exception: what the task raised
         """
         try:
@@ -158,10 +158,10 @@ class CallFuture(DeliveredFuture["T"]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """
-        Return the exception that the task raised, or None; wait for it if necessary, but fetch no value from a peer.
+        Return the exception that the task raised, or None; wait for it if necessary.  No value is fetched from a peer.
 
         :raises CancelledError: if the task was cancelled
-        :raises TimeoutError: if it is not done in time
+        :raises TimeoutError: if the task is not done in time
         """
         if self._state is not FINISHED:
             self._await(timeout)
@@ -198,13 +198,13 @@ class CallFuture(DeliveredFuture["T"]):
         return None if outcome is None or self._failed or isinstance(outcome[0], Value) else outcome[0]
 
     def share(self, value: Any) -> None:
-        """Resolve to a `Value`, which calls share."""
+        """Resolve to a `Value`, which several calls may share."""
         self.value = value
         self.deliver(None, value.payload)
 
     @property
     def value(self) -> Any:
-        """The `Value` that the calls share whose arguments contain this future; None if there is none."""
+        """The `Value` that calls share if their arguments contain this future; None if there is none."""
         return self.__dict__.get("value")
 
     @value.setter
@@ -223,7 +223,7 @@ class CallFuture(DeliveredFuture["T"]):
 
     @property
     def task(self) -> str:
-        """The name of the task, once it has failed; the empty string if nobody knows."""
+        """The name of the task, once it has failed; empty if it is unknown."""
         return str(self.__dict__.get("task", ""))
 
     @property
@@ -233,7 +233,7 @@ class CallFuture(DeliveredFuture["T"]):
         return options is not None and bool(options.abandon_on_cancel)
 
     def _await(self, timeout: float | None) -> float | None:
-        """Wait until it is done; return how many seconds are left."""
+        """Wait until the future is done; return how many seconds are left."""
         deadline = None if timeout is None else monotonic() + timeout
         owner = self._owner
         if owner is None or not owner.wait(self, timeout):

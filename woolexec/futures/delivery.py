@@ -3,7 +3,7 @@ The delivery of an outcome to a future: without a lock when nothing waits.
 
 Why delivery needs no lock.  `concurrent.futures.wait` and `as_completed` acquire the conditions of all their futures,
 and rely on no state changing until they release them.  So the end of a future and the first request for its condition
-must see each other; both append to `_first` (appending is atomic), and what is first in it decides::
+must see each other.  Both append to `_first` (appending is atomic), and its first element decides::
 
     delivery                                       request for the condition
     D1. store the outcome                          W1. create the condition, unless there is one
@@ -43,14 +43,15 @@ if TYPE_CHECKING:
             """
             Keep the call from running, or end it by force; return whether that was possible.
 
-            :param take: called with the answer, in a thread that must not block, if this returns None: a peer was asked
+            :param take: if a peer must be asked, this returns None, and `take` is called with the answer, in a thread
+                that must not block
             """
 
         def is_running(self, future: Any) -> bool:
             """Return whether the call has been started."""
 
         def wait(self, future: Any, timeout: float | None) -> bool:
-            """Wait in the owner's own way; return False if it has none."""
+            """Wait by the owner's own method; return False if it has none."""
 
         def run_elsewhere(self, piece: Callable[[], object]) -> None:
             """Run the rest of a delivery, which includes user code, without delaying other deliveries."""
@@ -73,7 +74,7 @@ def wakes_a_loop(callback: Any) -> bool:
     """
     Return whether a callback is that of `asyncio.wrap_future`, and so of `run_in_executor`.
 
-    It only schedules a callback in the loop, so it needs no other thread, which would take a fifth of the call's time.
+    It only schedules a callback in the loop, so no other thread is needed; that would take a fifth of the call's time.
     """
     return (
         callback.__class__ is FunctionType
@@ -88,11 +89,11 @@ class Quick:
     __slots__ = ()
 
     def at_once(self, future: Future[Any]) -> bool:
-        """Do what is to be done; return False if it needs user code, and so another thread, which will call this."""
+        """Do the work here; return False if it needs user code, so that another thread must call this object."""
         raise NotImplementedError
 
     def __call__(self, future: Future[Any]) -> None:
-        """Do what is to be done, in a thread that may run user code."""
+        """Do the work, in a thread that may run user code."""
         raise NotImplementedError
 
 
@@ -191,13 +192,13 @@ class DeliveredFuture(Future["T"]):
         self._end(_RETURNED, payload)
 
     def deliver_kept(self, call: Any, value: Any) -> None:
-        """Take a value that has stayed with a peer, a `KeptValue`: it is fetched when somebody asks for it."""
+        """Take a `KeptValue`, a value that a peer keeps: it is fetched when it is requested."""
         self.__dict__["value"] = value
         self._end(_RETURNED, value)
 
     @property
     def kept(self) -> Any:
-        """The `KeptValue` that it resolves to; None if there is none, or it has been decoded."""
+        """The `KeptValue` that the future resolves to; None if there is none, or it has been decoded."""
         outcome = self._outcome
         return outcome[0] if outcome is not None and isinstance(outcome[0], Value) else None
 
@@ -233,7 +234,7 @@ class DeliveredFuture(Future["T"]):
             if first[0] == end:
                 self._state = _END_OF[end]
                 self.outstanding_call = None
-                # A thread that waits lets go of it by itself, which takes no other thread.
+                # A waiting thread drops the held objects itself, so no other thread is needed.
                 is_left = self.held is not None and not (self._latch is not None and self._latch.is_awaited)
                 if self._latch is not None:
                     self._latch.open()
@@ -245,7 +246,7 @@ class DeliveredFuture(Future["T"]):
         if first[0] != _SHARED:
             return  # it had already ended
         lock = self._condition
-        if not lock.acquire(blocking=False):  # another thread may hold it, for as long as a signal handler takes
+        if not lock.acquire(blocking=False):  # another thread may hold it while a signal handler runs
             self.run_elsewhere(partial(self._end_and_announce, end, payload, failed=failed))
             return
         try:
@@ -289,7 +290,7 @@ class DeliveredFuture(Future["T"]):
         return self._end_and_announce(_CANCELLED, None)
 
     def _let_go(self, *, elsewhere: bool = False) -> None:
-        """Let go of what was held for the task; destructors are user code, which may have to run elsewhere."""
+        """Drop the objects that were held for the task; destructors are user code, and may need another thread."""
         held, self.held = self.held, None
         if elsewhere and held is not None and self._owner is not None:
             self._owner.drop(held)
@@ -317,7 +318,7 @@ class DeliveredFuture(Future["T"]):
             return
 
     def run_elsewhere(self, rest: Callable[[], object]) -> None:
-        """Run user code in another thread than the one that delivers outcomes."""
+        """Run user code in a thread other than the one that delivers outcomes."""
         if self._owner is not None:
             self._owner.run_elsewhere(rest)
         else:
@@ -335,7 +336,7 @@ class DeliveredFuture(Future["T"]):
                 self._call(callback, caught)
 
     def _call_when_here(self, callback: Callable[[Any], object]) -> None:
-        """Call a callback that makes an event loop take the value, which must not wait for a peer."""
+        """Call a callback that makes an event loop take the value, once it is here: a loop must not wait for a peer."""
         kept = self.kept
         if kept is None or not kept.fetch().add(Deferred(partial(self._call, callback))):
             self._call(callback)

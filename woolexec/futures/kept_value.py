@@ -1,11 +1,11 @@
 """
-The outcomes of tasks that have stayed with the peers that ran them.
+Outcomes of tasks that are kept by the peers that ran them.
 
 ::
 
-    made       the future is done; the payload is away
-    here       somebody asked for it, and it has arrived
-    pending    its peer is gone, and it is made again
+    made       the future is done; the payload is at the peer
+    here       the value was requested, and has arrived
+    pending    its peer is gone, and the task runs again
     lost       its peer is gone, or the pool has ended
 
 All waits are for one latch, which opens when the payload is here or lost.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from woolexec.wire.payload import File, Parts
 
     class Asked(Protocol):
-        """The values of an engine."""
+        """The kept values of an engine."""
 
         def ask(self, value: KeptValue) -> None:
             """Fetch a value."""
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 class KeptValue(Value):
     """
-    The outcome of a task, which has stayed with the peer that ran it.
+    The outcome of a task that is kept by the peer that ran it.
 
-    :param number: its number, there and for its owner's engine
-    :param size: bytes of the pickle
-    :param engine: the engine's values: where it is asked for, in any thread
+    :param number: its number, at the peer and in the engine of its owner
+    :param size: size of the pickle in bytes
+    :param engine: the engine's values, through which it is requested, in any thread
     :param task: the name of the task
     """
 
@@ -68,20 +68,20 @@ class KeptValue(Value):
         self.payload = None
         self.number = number
         self.failure: BaseException | LateFailure | None = None
-        """Why it cannot be had any more."""
+        """Why it is lost; None if it is not."""
         self._size = size
         self.engine = engine
         self.home = ""
-        """The name of the peer that has it; empty if it has none any more."""
+        """The name of the peer that keeps it; empty if none does any more."""
         self.task = task
         self.origin: Call | None = None
-        """The call that would make it again; None if it must not be."""
+        """The call that would make it again; None if it must not be made again."""
         self.is_forgotten = False
-        """Its call was let go, because the arguments of others took the room."""
+        """Its call was dropped, because the arguments of other calls took the room."""
         self.is_pending = False
         """It is being made again."""
         self.is_wanted = False
-        """Somebody here has asked for it."""
+        """It was requested in this process."""
         self._copy: Value | None = None
         self._latch = Latch()  # opens when it is here or lost
 
@@ -92,11 +92,11 @@ class KeptValue(Value):
 
     @property
     def is_away(self) -> bool:
-        """It is not here, but with a peer; or it is lost."""
+        """It is not here but at a peer, or it is lost."""
         return self.payload is None
 
     def fetch(self) -> Latch:
-        """Ask for it, if nobody has; return the latch that opens when it is here, or lost."""
+        """Request the value, unless that was done; return the latch that opens when it is here, or lost."""
         if not self._latch.is_open:
             self.is_wanted = True
             self.engine.ask(self)
@@ -106,14 +106,14 @@ class KeptValue(Value):
         """
         Return what is to be unpickled, once the latch is open.
 
-        :raises Exception: if it is lost; a `ValueLostError`, unless the memory here is at an end
+        :raises Exception: if it is lost: a `ValueLostError`, unless the memory here is exhausted
         """
         if self.failure is not None:
             raise as_exception(self.failure)
         return self.payload
 
     def copy(self) -> Value:
-        """Return the same value, which is here, for calls of any engine."""
+        """Return a `Value` with the same payload, which must be here, for calls of any engine."""
         if self._copy is None:
             self._copy = Value(self.payload)
         return self._copy

@@ -3,9 +3,9 @@ A latch: closed until it is opened, and open from then on.
 
 Like `threading.Event`, but safe in a signal handler that runs while the same thread is inside one of its methods: an
 Event's lock is not re-entrant, and a Condition's notification is lost when a handler runs between the check and the
-wait.  A waiter adds a lock of its own to the list, then checks; the opener sets the flag, then releases the locks in
-the list.  One of the two sees the other.  (`Thread.join` is no better before Python 3.13: an exception raised by a
-handler marks a running thread as ended.)
+wait.  A waiter adds its own lock to the list, then checks the flag; the opener sets the flag, then releases the locks
+in the list.  One of the two sees the other.  (`Thread.join` has a similar problem before Python 3.13: an exception
+raised by a handler marks a running thread as ended.)
 """
 
 from __future__ import annotations

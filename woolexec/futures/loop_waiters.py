@@ -39,7 +39,7 @@ _here = threading.local()
 
 
 class Mailbox:
-    """Released waiters, on their way to their loop."""
+    """Released waiters that their loop has not woken yet."""
 
     def __init__(self, loop: Any, *, is_trio: bool) -> None:
         self._loop = weakref.ref(loop)  # the thread must not keep a loop alive that has ended
@@ -148,7 +148,7 @@ def make_waiter() -> Waiter:
 
 
 async def see(latch: Latch, timeout: float | None) -> bool:  # noqa: ASYNC109  # shielded, unlike the caller's scope
-    """Wait up to `timeout` seconds for a latch, also in a cancelled task; return whether the latch is open."""
+    """Wait up to `timeout` seconds for a latch, even in a cancelled task; return whether the latch is open."""
     import anyio
 
     waiter = make_waiter()
@@ -198,7 +198,7 @@ async def checkpoint() -> None:
 
     :raises RuntimeError: outside of an event loop
     """
-    mailbox_here()  # anyio says the same in words that change with its version
+    mailbox_here()  # raises the same as anyio, whose message changes with its version
     from anyio.lowlevel import checkpoint
 
     await checkpoint()

@@ -1,1 +1,1 @@
-"""Doors for programs that were written for other libraries."""
+"""Adapters for programs that were written for other libraries."""

@@ -1,4 +1,4 @@
-"""`bar`: a progress bar of rich over anything that yields."""
+"""`bar`: a progress bar, drawn by rich, over any iterable."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ EVERY = 10.0
 
 
 class _Display(Protocol):
-    """What shows how far it is."""
+    """Shows the progress."""
 
     def begin(self) -> None:
-        """Show that it begins."""
+        """Show the beginning."""
 
     def note(self, done: int) -> None:
         """Note how many items there were."""
@@ -44,15 +44,15 @@ def bar(source: Any, total: int | None = None, text: str = "") -> Any:
     """
     Yield the items of `source`, and show a progress bar on standard error meanwhile.
 
-    Where there is no terminal it is a line now and then, and one at the end.
+    If that is not a terminal, a line is written every ten seconds and at the end.
 
-    :param source: any iterable, such as the results of `map`, or asynchronous iterable, such as those of `map_async`.
-        Of a list of futures, or another collection of them, each is yielded when it is done
-    :param total: how many items there will be; None: as many as the source says, if it does
-    :param text: stands before the bar
-    :return: a generator, or for an asynchronous iterable an asynchronous one
+    :param source: an iterable, such as the results of `map`, or an asynchronous iterable, such as those of `map_async`.
+        If it is a list or another collection of futures, each is yielded when it is done
+    :param total: number of items; None: the length of the source, if it has one
+    :param text: the text before the bar
+    :return: a generator, or for an asynchronous iterable an asynchronous generator
     :raises ImportError: if rich is not installed
-    :raises TypeError: if nothing can be iterated over
+    :raises TypeError: if `source` is neither an iterable nor an asynchronous iterable
     """
     try:
         import rich  # noqa: F401  # it is asked for here, and not at the first item
@@ -107,7 +107,7 @@ def _display(text: str, total: int | None) -> _Display:
 
 
 class _Lines:
-    """A line now and then."""
+    """Writes a line every `EVERY` seconds."""
 
     def __init__(self, console: Console, text: str, total: int | None) -> None:
         self._console, self._total = console, total
@@ -116,11 +116,11 @@ class _Lines:
         self._done = 0
 
     def begin(self) -> None:
-        """Look at the clock."""
+        """Note the time."""
         self._since = self._last = monotonic()
 
     def note(self, done: int) -> None:
-        """Write a line if the last one is long ago."""
+        """Write a line if the last one was written long ago."""
         self._done = done
         now = monotonic()
         if now - self._last >= EVERY:
@@ -140,7 +140,7 @@ class _Lines:
 
 
 class _Drawing:
-    """A bar; rich looks in a thread of its own how far it is, so an item costs nothing."""
+    """Draws a bar; rich reads the progress in its own thread, so an item costs nothing."""
 
     def __init__(self, console: Console, text: str, total: int | None) -> None:
         from rich import progress
@@ -156,7 +156,7 @@ class _Drawing:
         self._done = 0
 
     def begin(self) -> None:
-        """Draw the bar; if something else of rich is being drawn, write lines instead."""
+        """Draw the bar; if rich is already drawing something else, write lines instead."""
         from rich.errors import LiveError
 
         self._lines.begin()
@@ -168,13 +168,13 @@ class _Drawing:
             self._is_drawing = False
 
     def note(self, done: int) -> None:
-        """Note it."""
+        """Note the number of items."""
         self._done = done
         if not self._is_drawing:
             self._lines.note(done)
 
     def end(self, *, is_complete: bool) -> None:
-        """Leave the bar as it is."""
+        """Stop drawing; the bar stays on the screen."""
         if not self._is_drawing:
             self._lines.end(is_complete=is_complete)
             return

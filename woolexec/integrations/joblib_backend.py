@@ -1,14 +1,14 @@
 """
 joblib's backend "woolexec".
 
-`Parallel` cuts its tasks into batches and submits each when an earlier one is done; here each is a task of a pool::
+`Parallel` groups its tasks into batches and submits a batch when an earlier one is done; each is a task of a pool::
 
     Parallel --batch--> submit --large arguments become values--> run_batch, in a worker
        ^                                                              |
        '---- callback: next batch, and how long they take -- future <-'
 
-Within a task `Parallel` uses the pool as the task sees it, so the main thread that waits there runs nested tasks:
-one worker is enough at any depth.  There results are retrieved by who waits, not by callbacks, for that reason.
+Within a task `Parallel` uses the pool that the task runs in, so the main thread that waits there runs nested tasks:
+one worker is enough at any depth.  For that reason the waiting thread retrieves results there, not a callback.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _CONNECTING = 5.0
-"""Seconds that a call of `Parallel` waits for peers that are not connected, to know how many tasks run at once."""
+"""Seconds that a call of `Parallel` waits for peers to connect, to know how many tasks can run at once."""
 
 
 def register(*, make_default: bool = False) -> None:
     """
     Register the backend "woolexec" with joblib, for `parallel_config`, `parallel_backend` and ``Parallel(backend=)``.
 
-    :param make_default: use it wherever no backend is named
+    :param make_default: use it where no other backend is selected
     """
     register_parallel_backend("woolexec", WoolexecBackend, make_default=make_default)
 
@@ -71,7 +71,7 @@ class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  #
         self._inputs: LargeArguments | None = None
 
     def submit(self, func: Any, callback: Callable[[Future[Any]], object] | None = None) -> Future[Any]:
-        """Have a worker run a batch."""
+        """Submit a batch."""
         items = getattr(func, "items", None)
         if items is None:
             future = self._executor.submit(func)
@@ -97,7 +97,7 @@ class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  #
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001, FBT002  # joblib's signature
         """Cancel all tasks; running ones are ended with their workers, which are replaced."""
-        # What joblib has cut into batches and not submitted yet, its next call would submit.
+        # joblib's next call would submit the batches that were formed but not submitted yet.
         batches = getattr(self.parallel, "_ready_batches", None)
         while batches is not None and not batches.empty():
             batches.get()
@@ -106,7 +106,7 @@ class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  #
             future.cancel(force=True)  # type: ignore[call-arg]  # it is one of ours
 
     def terminate(self) -> None:
-        """Let go of the executor and of what was put."""
+        """Drop the executor and the values that were put."""
         self._executor = self._inputs = None
         self._outstanding.clear()
         self.reset_batch_stats()
@@ -123,7 +123,7 @@ class WoolexecBackend(_Backend):
     Without other arguments the pool has `n_jobs` workers on this machine, and is kept for the next call.
 
     :param executor: a `PeerPoolExecutor`, or a view of one
-    :param options: arguments of `PeerPoolExecutor` for a pool of this backend's own, such as `peers`
+    :param options: arguments of `PeerPoolExecutor`, such as `peers`, for a pool that this backend creates
     """
 
     supports_retrieve_callback = True
@@ -141,7 +141,7 @@ class WoolexecBackend(_Backend):
         if executor is not None and not isinstance(executor, EngineExecutor):
             raise wrong_type("executor", "a PeerPoolExecutor or a view of one", executor)
         if executor is not None and (options or inner_max_num_threads is not None):
-            raise ValueError("executor= is a pool that exists already: arguments for a new one cannot be given with it")
+            raise ValueError("executor= cannot be combined with arguments for a new pool")
         self._given = executor
         self._options = options
         self._own: PeerPoolExecutor | None = None
@@ -187,7 +187,7 @@ class WoolexecBackend(_Backend):
         return max(2, places)  # joblib runs nothing in the pool if it is 1
 
     def start_call(self) -> None:
-        """Begin a call: what was put for the last one may have changed since."""
+        """Begin a call: values that were put for the last one may have changed since."""
         as_file = None if _has_peers(self._executor) else _as_file
         self._inputs = LargeArguments(self._executor, self._least, as_file, is_read_only=self._is_read_only)
 
@@ -213,7 +213,7 @@ class WoolexecBackend(_Backend):
 
 class NestedBackend(_Backend):
     """
-    Runs tasks of tasks, in the pool that these run in.
+    Runs nested tasks in the pool that the calling task runs in.
 
     :param places: how many tasks the pool can run at once
     """
@@ -239,7 +239,7 @@ class NestedBackend(_Backend):
         return n_jobs
 
     def submit(self, func: Any, callback: Callable[[Future[Any]], object] | None = None) -> Future[Any]:
-        """Have a worker run a batch, as a task of the one that has called `Parallel`, from whatever thread."""
+        """Submit a batch as a nested task of the task that called `Parallel`, from any thread."""
         token = nested_tasks.current.set(self._job)  # joblib calls this in callbacks, while other tasks run on top
         try:
             return super().submit(func, callback)
@@ -256,8 +256,8 @@ class NestedBackend(_Backend):
 
 @contextlib.contextmanager
 def nested(level: int, places: int) -> Any:
-    """Let `Parallel` use the pool that this task runs in, for as long as a block runs."""
-    register()  # for those that are named in tasks
+    """Let `Parallel` use the pool that this task runs in, until the block is left."""
+    register()  # tasks may name the backend
     with parallel_config(NestedBackend(level, places), n_jobs=None):
         yield
 
@@ -292,7 +292,7 @@ def places_of(executor: EngineExecutor) -> int:
 
 
 def _as_file(value: Any) -> object | None:
-    """Return what stands for an array that is mapped from a file: workers on this machine map it too."""
+    """Return a substitute for an array that is mapped from a file: workers on this machine map the file too."""
     from joblib._memmapping_reducer import _get_backing_memmap, _reduce_memmap_backed
 
     mapped = _get_backing_memmap(value) if hasattr(value, "__array_finalize__") else None
@@ -302,7 +302,7 @@ def _as_file(value: Any) -> object | None:
 
 
 class _Reduced:
-    """Arrives as what its function makes of its arguments."""
+    """Is unpickled as the result of its function."""
 
     def __init__(self, reduced: tuple[Any, ...]) -> None:
         self._reduced = reduced
@@ -312,13 +312,13 @@ class _Reduced:
 
 
 _latest: tuple[object, PeerPoolExecutor] | None = None
-"""The pool that was used last, with what it was made for."""
+"""The pool that was used last, with the arguments it was created for."""
 _choosing = renewed_at_fork(threading.Lock())  # guards `_latest`
 
 
 def _shared(places: int, variables: dict[str, str] | None) -> PeerPoolExecutor:
-    """Return the pool of the last call if it fits, else a new one: then the last one ends when nothing uses it."""
-    global _latest  # pools outlive backends, as workers take long to import what tasks need
+    """Return the last call's pool if it fits, otherwise a new one; the old one then ends when nothing uses it."""
+    global _latest  # pools outlive backends, because workers take long to import what tasks need
     key = places, variables
     with _choosing:
         if _latest is not None and _latest[0] == key and _latest[1]._submission.is_open:

@@ -1,4 +1,4 @@
-"""Large arguments of joblib's tasks, each of which is put once, instead of being written to a file that is mapped."""
+"""Large arguments of joblib's tasks: each is `put` once, instead of being written to a file that is mapped."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class LargeArguments:
     """
     The large arguments of one call of `Parallel`.
 
-    A value is put as it is when it is first met, and freed when it is collected here and no task needs it.
+    A value is put in its state at its first use, and freed when it is collected here and no task needs it.
 
-    :param least: size in bytes from which an argument counts as large; None: none does
-    :param as_file: returns what stands for an array that is mapped from a file, None for any other value
-    :param is_read_only: arrays arrive read-only, as those that joblib maps: tasks of one batch share them
+    :param least: size in bytes from which an argument is large; None: no argument is
+    :param as_file: returns a substitute for an array that is mapped from a file, None for any other value
+    :param is_read_only: arrays arrive read-only, like those that joblib maps, because tasks of one batch share them
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class LargeArguments:
         self._known: dict[int, tuple[weakref.ref[Any], Future[Any]]] = {}
 
     def replace_in(self, items: list[Item]) -> list[Item]:
-        """Return a batch with what is sent in place of its arguments; the batch itself if all of them are small."""
+        """Return a batch with its large arguments replaced; the batch itself if all arguments are small."""
         for _, args, kwargs in items:
             if kwargs or not _SMALL.issuperset(map(type, args)):
                 break
@@ -55,7 +55,7 @@ class LargeArguments:
         ]
 
     def replace(self, value: Any) -> Any:
-        """Return what is sent in place of an argument."""
+        """Return the substitute of an argument, or the argument itself."""
         if type(value) in _SMALL:
             return value
         mapped = None if self._as_file is None else self._as_file(value)
@@ -69,7 +69,7 @@ class LargeArguments:
         try:
             reference = weakref.ref(value, self._forget)
             future = self._executor.put(_read_only(value) if self._is_read_only else value)
-        except (TypeError, StoreFullError):  # it cannot be followed, or there is no room: it goes with each task
+        except (TypeError, StoreFullError):  # no weak reference possible, or no room: it is sent with each task
             return value
         self._known[id(value)] = reference, future
         return future
@@ -81,7 +81,7 @@ class LargeArguments:
 
 
 def _read_only(value: Any) -> Any:
-    """Return a view of an array that cannot be written to; any other value as it is."""
+    """Return a read-only view of an array; any other value unchanged."""
     if not (hasattr(value, "setflags") and hasattr(value, "view")):
         return value
     view = value.view()
@@ -93,7 +93,7 @@ _SMALL = frozenset({bool, int, float, complex, str, type(None), list, tuple, dic
 
 
 def size_of(value: Any) -> int:
-    """Return the size in bytes of an array, a table, a sparse matrix or bytes, as far as it can be had at once."""
+    """Return the size in bytes of an array, a table, a sparse matrix or bytes, as far as it is known at once."""
     if isinstance(value, bytes | bytearray):
         return len(value)
     pandas = imported("pandas")

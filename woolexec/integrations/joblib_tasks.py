@@ -1,5 +1,5 @@
 """
-What joblib's backend runs in workers.
+The functions that joblib's backend runs in workers.
 
 A worker imports joblib only if a task does: that takes longer than starting the worker.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     Item = tuple[Callable[..., Any], Iterable[Any], Mapping[str, Any]]
-    """A function, its arguments, and those by keyword: what `joblib.delayed` makes."""
+    """A function, its arguments, and its keyword arguments: the return value of `joblib.delayed`."""
 
 
 def run_batch(items: list[Item], nested: bytes) -> list[Any]:
@@ -40,7 +40,7 @@ _is_watched = False
 
 
 def _enter_when_imported(enter: Callable[[], object] | None) -> None:
-    """Call `enter` now if joblib is imported, else when that happens, unless it was replaced by then."""
+    """Call `enter` now if joblib is imported, otherwise when it is, unless it was replaced by then."""
     global _enter, _is_watched  # batches run one after the other, in the main thread
     if "joblib.parallel" in sys.modules:
         _enter = None
@@ -50,14 +50,14 @@ def _enter_when_imported(enter: Callable[[], object] | None) -> None:
     _enter = enter
     if not _is_watched:
         _is_watched = True
-        when_imported("joblib.parallel", lambda _: _enter and _enter())  # type: ignore[arg-type]  # what it returns is not used
+        when_imported("joblib.parallel", lambda _: _enter and _enter())  # type: ignore[arg-type]  # the result is not used
 
 
 def limit_threads(variables: dict[str, str], then: Callable[[], object] | None) -> None:
     """
-    Limit the threads of numerical libraries, those that are loaded already and those that will be.
+    Limit the threads of numerical libraries, whether they are loaded already or later.
 
-    :param variables: environment variables that they read when they are loaded
+    :param variables: environment variables that these libraries read when they are loaded
     :param then: another function that each worker runs first
     """
     import os

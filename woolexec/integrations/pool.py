@@ -1,4 +1,4 @@
-"""`as_pool`: an executor with the methods of `multiprocessing.Pool`, for libraries that want one."""
+"""`as_pool`: an executor with the methods of `multiprocessing.Pool`, for libraries that require one."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Pool:
     """
     The methods of `multiprocessing.Pool`, for an executor; made by `as_pool`.
 
-    `close`, `terminate` and the end of a ``with`` block concern the tasks of this pool; its executor stays open, and is
-    shut down by its owner, or when it is collected.
+    `close`, `terminate` and the end of a ``with`` block affect only the tasks of this pool.  Its executor stays open
+    until its owner shuts it down, or it is collected.
     """
 
     def __init__(self, executor: EngineExecutor) -> None:
@@ -73,7 +73,7 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult[T]:
         """
-        Have a worker run ``func(*args, **kwds)``.
+        Submit ``func(*args, **kwds)``; return its `AsyncResult`.
 
         :param callback: called with the result, in a thread of the executor
         :param error_callback: called with the exception, in a thread of the executor
@@ -89,7 +89,7 @@ class Pool:
 
         All items run, even if one fails.
 
-        :param chunksize: number of items that are sent together; None: chosen by measuring
+        :param chunksize: number of items that are sent together; None: chosen from measured run times
         :raises Exception: what the first item that failed raised
         """
         return self._map(func, iterable, chunksize).get()
@@ -102,7 +102,7 @@ class Pool:
         callback: Callable[[list[T]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult[list[T]]:
-        """Like `map`, without waiting: return the result of all items, for which the callbacks are called once."""
+        """Like `map`, without waiting: return one result for all items; the callbacks are called once, for all."""
         return self._map(func, iterable, chunksize, callback, error_callback)
 
     def starmap(
@@ -129,7 +129,8 @@ class Pool:
         An iterable with a length is read at once.  Any other is read by the consumer, at most 1,000 items ahead of it,
         and each item is sent when it is read; `join` reads the rest.
 
-        :param chunksize: number of items that are sent together; None: chosen by measuring, or 1 if there is no length
+        :param chunksize: number of items that are sent together; None: chosen from measured run times, or 1 if the
+            iterable has no length
         """
         return self._imap(func, iterable, chunksize, ordered=True)
 
@@ -154,7 +155,7 @@ class Pool:
         """
         Wait until all tasks of this pool have ended.
 
-        :raises ValueError: if it was neither closed nor terminated
+        :raises ValueError: if the pool was neither closed nor terminated
         """
         if self._state is _State.RUN:
             raise ValueError("Pool is still running")
@@ -211,7 +212,7 @@ class Pool:
         self._executor._submission.check()
         try:
             return self._executor._sender(func, chunksize, star=star)
-        except Exception as exc:  # the function cannot be pickled: as there, the result raises it
+        except Exception as exc:  # the function cannot be pickled: the result raises it, as with `multiprocessing.Pool`
             return FailingSender(exc)
 
 

@@ -1,9 +1,9 @@
 """
-The results of a ``Pool``: those of `multiprocessing.pool`, on the parts that a map's sender brings.
+The results of a ``Pool``: like those of `multiprocessing.pool`, built on the parts of a map's results.
 
-A result is ready when its callback has returned, as there.  Outcomes are delivered in the engine's thread, which runs
-no user code: it opens the result's latch itself if there is no callback, and leaves that to the callback thread if
-there is one.
+A result is ready when its callback has returned, as in `multiprocessing.pool`.  Outcomes are delivered in the engine's
+thread, which runs no user code.  It opens the result's latch itself if there is no callback; otherwise the callback
+thread does.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AsyncResult(Generic[T]):
     :param unfinished: the results that the pool's `join` waits for
     """
 
-    # The types of what is ours alone are no part of the public ones.
+    # Internal types are not part of the public signatures.
     def __init__(self, engine: Any, unfinished: set[Any], callback: Callback, error_callback: Callback) -> None:
         self._engine: Engine = engine
         self._unfinished = unfinished
@@ -53,21 +53,21 @@ class AsyncResult(Generic[T]):
         unfinished.add(self)
 
     def ready(self) -> bool:
-        """Return whether the outcome is here, and its callback has returned."""
+        """Return whether the outcome has arrived and its callback has returned."""
         return self._ended.is_open
 
     def successful(self) -> bool:
         """
-        Return whether nothing was raised.
+        Return whether the task raised no exception.
 
-        :raises ValueError: if it is not ready
+        :raises ValueError: if the result is not ready
         """
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
         return self._outcome()[1] is None
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until it is ready, or for `timeout` seconds."""
+        """Wait until the result is ready, or for `timeout` seconds."""
         timeout = seconds("timeout", timeout)
         if not self._ended.is_open:
             self._engine.wait_for(self.ready)  # raises in a forked child
@@ -80,7 +80,7 @@ class AsyncResult(Generic[T]):
         :param timeout: seconds to wait; None: no limit
         :raises multiprocessing.TimeoutError: if it is not ready in time
         :raises CancelledError: that of `concurrent.futures`, if the pool was terminated
-        :raises Exception: what the task raised; of a map, what its first item that failed raised
+        :raises Exception: what the task raised; for a map, what its first failed item raised
         """
         self.wait(timeout)
         if not self._ended.is_open:
@@ -98,11 +98,11 @@ class AsyncResult(Generic[T]):
         raise NotImplementedError
 
     def _terminate(self) -> None:
-        """Cancel what has not been started, and end what runs."""
+        """Cancel tasks that have not been started, and end those that run."""
         raise NotImplementedError
 
     def _settle(self) -> None:
-        """Wait until nothing of it runs any more."""
+        """Wait until none of its tasks runs any more."""
         self._ended.wait()
 
     def _end(self) -> None:
@@ -146,7 +146,7 @@ class CallResult(AsyncResult[T]):
 
 
 class _Ending(Quick):
-    """Ends a result when its future is done."""
+    """Completes a result when its future is done."""
 
     __slots__ = ("_result",)
 
@@ -167,7 +167,7 @@ class Tally(Board):
     """
     A board that also counts the outcomes.
 
-    :param complete: called when all are here, in the thread that has stored the last of them
+    :param complete: called when all outcomes are stored, in the thread that stored the last one
     """
 
     def __init__(self, complete: Callable[[], object], *, ordered: bool) -> None:
@@ -183,7 +183,7 @@ class Tally(Board):
         self._add(count, None)
 
     def expect(self, total: int) -> None:
-        """Say how many there are in all."""
+        """Set the total number of outcomes."""
         self._add(0, total)
 
     def _add(self, count: int, expected: int | None) -> None:
@@ -197,7 +197,7 @@ class Tally(Board):
 
 
 class MapResult(AsyncResult[list[T]]):
-    """The results of a map, together."""
+    """All results of a map as one result."""
 
     def __init__(
         self,
@@ -256,7 +256,7 @@ class MapResult(AsyncResult[list[T]]):
 
 
 def _together(reader: Reader) -> tuple[Any, BaseException | None]:
-    """Decode the parts of a map, all of which are here."""
+    """Decode the parts of a map, all of which have arrived."""
     values: list[Any] = []
     error: BaseException | None = None
     while (part := reader.take()) is not None:
@@ -273,9 +273,9 @@ class ImapIterator(Iterator[T]):
     """
     The results of `imap` and `imap_unordered`, one by one.
 
-    An item that failed raises its exception, and the next call gives the next result.
+    An item that failed raises its exception, and the next call returns the next result.
 
-    :param ordered: in the order of the items; else as they arrive
+    :param ordered: in the order of the items; otherwise as they arrive
     """
 
     def __init__(
@@ -322,7 +322,7 @@ class ImapIterator(Iterator[T]):
 
         :param timeout: seconds to wait; None: no limit
         :raises StopIteration: after the last one, or if the pool was terminated
-        :raises multiprocessing.TimeoutError: if it is not there in time; it is given out by a later call
+        :raises multiprocessing.TimeoutError: if it has not arrived in time; a later call returns it
         :raises Exception: what the item raised, or, after the results of earlier items, what the iterable raised
         """
         timeout = seconds("timeout", timeout)
@@ -359,7 +359,7 @@ class ImapIterator(Iterator[T]):
         self._tally.wake()
 
     def _settle(self) -> None:
-        """Read what is left of the source, and wait until nothing of it runs any more."""
+        """Read the rest of the source, and wait until none of its tasks runs any more."""
         if self._is_terminated:
             self._stopped.wait(GRACE)
             self._unfinished.discard(self)

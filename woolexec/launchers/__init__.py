@@ -1,4 +1,4 @@
-"""Engines that hand out machines: `peers=` takes a launcher, which starts peers there when tasks wait."""
+"""Launchers for `peers=`: each starts peers on machines of a batch system or a cluster when tasks wait."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Peers that are jobs of a batch system, whose hosts share a folder with this one.
 
     <folder>/<run>/token           of this run, 0600: removed at its end, so what starts later ends at once
                    peers/          where the peers announce themselves
-                   logs/<job>      what each job said
+                   logs/<job>      the output of each job
 
 A job runs ``woolexec serve`` with a tag that says which job it is; the batch system says which jobs have ended.
 """
@@ -40,16 +40,16 @@ JOB = "woolexec-job"
 """The tag that says which job a peer is."""
 
 _LOOK, _RARELY = 1.0, 5.0
-"""Seconds between two questions to the batch system about its jobs, and at most, when nothing has changed for long."""
+"""Seconds between two queries of the batch system about its jobs: the least, and the most if nothing has changed."""
 
 _SOON, _PAUSE = 10.0, 0.05
-"""Seconds after news of a job in which its peer is expected; those between two looks for it meanwhile."""
+"""Seconds after a change of a job in which its peer is expected; seconds between two looks for it meanwhile."""
 
 _COMMAND = 30.0
 """Seconds that a command of the batch system may take."""
 
 _ASK = 0.01
-"""Seconds between two looks at whether a command has ended."""
+"""Seconds between two checks whether a command has ended."""
 
 _SAID = 2000
 """Maximum size of the end of a job's log that an error quotes, in bytes."""
@@ -58,13 +58,13 @@ _SAID = 2000
 @dataclass(frozen=True, slots=True)
 class State:
     """
-    What a batch system says of a job.
+    The state of a job, as reported by a batch system.
 
-    :param is_over: it has ended, or will not start
-    :param has_failed: that was not what it was told to do
-    :param text: in the words of the batch system, for messages
-    :param is_leaving: it will be ended soon, so its peer is to drain
-    :param is_waiting: it has not started, or will start once more
+    :param is_over: the job has ended, or will not start
+    :param has_failed: the job ended although it was not told to
+    :param text: the state in the batch system's own words, for messages
+    :param is_leaving: the job will be ended soon, so its peer must drain
+    :param is_waiting: the job has not started, or will be started again
     """
 
     is_over: bool
@@ -83,23 +83,23 @@ class _Run:
     credentials: Credentials
     jobs: dict[str, Handle] = field(default_factory=dict)
     there: set[str] = field(default_factory=set)  # jobs whose peers were found
-    leaving: set[str] = field(default_factory=set)  # those that drain because their time is over
-    news: dict[str, tuple[str, float]] = field(default_factory=dict)  # what was said of jobs last, and since when it is
-    changed: float = 0.0  # when there was news last
+    leaving: set[str] = field(default_factory=set)  # jobs that drain because their time is over
+    news: dict[str, tuple[str, float]] = field(default_factory=dict)  # by job: its last state, and since when
+    changed: float = 0.0  # when a state changed last
 
     def note(self, key: str, text: str) -> None:
-        """Note what is said of a job; if that is new, its peer may come soon."""
+        """Note the state of a job; if it has changed, its peer may appear soon."""
         if key not in self.news or self.news[key][0] != text:
             self.changed = monotonic()
             self.news[key] = text, self.changed
 
     @property
     def pause(self) -> float:
-        """Seconds between two questions about the jobs: each one costs the batch system something."""
+        """Seconds between two queries about the jobs; each is a load on the batch system."""
         return min(_RARELY, (monotonic() - self.changed) / 20)
 
     def set_pace(self) -> None:
-        """Look often for peers that may come soon: a folder costs its server something."""
+        """Look often only while peers may appear soon: each look is a load on the file server."""
         expected = [since for key, (_, since) in self.news.items() if key in self.jobs and key not in self.there]
         is_soon = bool(expected) and monotonic() - max(expected) < _SOON
         self.peers.pause = _PAUSE if is_soon else Directory.pause
@@ -111,11 +111,11 @@ class _Run:
 
 class Batch(Launcher):
     """
-    A batch system; subclass it for one of your own, as `Slurm` does.
+    A batch system; subclass it to support another one, as `Slurm` does.
 
-    :param folder: one that this host shares with those of the batch system; None: in this user's state folder
+    :param folder: a folder that this host shares with the hosts of the batch system; None: in this user's state folder
     :param python: the interpreter on those hosts; None: the path of this one
-    :param prelude: lines of shell that run before it: ``module load ...``
+    :param prelude: lines of shell that run before the interpreter: ``module load ...``
     :param lease: seconds without a client after which a peer ends, in case this program dies
     :param min: number of peers that are kept while the executor lives
     :param max: maximum number of peers, each one job
@@ -124,7 +124,7 @@ class Batch(Launcher):
     """
 
     kind: ClassVar[str] = ""
-    """What messages call it."""
+    """The name of the batch system in messages."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class Batch(Launcher):
         self.lease = lease
         self._run: _Run | None = None
 
-    # -- what a batch system has to say ---------------------------------------------------------------------------
+    # -- for subclasses to override -------------------------------------------------------------------------------
 
     @abstractmethod
     async def submit(self, count: int, script: str, name: str, logs: Path) -> Sequence[str]:
@@ -156,22 +156,22 @@ class Batch(Launcher):
 
         :param script: a shell script; ``$PEER_JOB`` must be the key of the job, and ``$PEER_WORKERS`` may be the number
             of CPUs that it has, if `workers` is None
-        :param name: that of this run, for the name of the jobs
-        :param logs: the folder in which `log_of` expects their output
-        :raises DiscoveryError: if they are not accepted
+        :param name: the name of this run, for the name of the jobs
+        :param logs: the folder in which `log_of` expects the output of the jobs
+        :raises DiscoveryError: if the jobs are not accepted
         """
 
     @abstractmethod
     async def states(self, keys: Sequence[str], name: str) -> Mapping[str, State]:
         """
-        Return the states of these jobs; those that are not known any more are left out, and count as ended.
+        Return the states of these jobs; jobs that are no longer known are left out, and count as ended.
 
-        :raises DiscoveryError: if the batch system does not answer now
+        :raises DiscoveryError: if the batch system does not answer
         """
 
     @abstractmethod
     async def drain(self, key: str) -> None:
-        """Have a job end: with SIGTERM if it runs, at once if it waits."""
+        """End a job: with SIGTERM if it runs, at once if it waits."""
 
     @abstractmethod
     async def cancel(self, keys: Sequence[str]) -> None:
@@ -183,7 +183,7 @@ class Batch(Launcher):
         """Submit jobs."""
         run = self._run
         if run is None:
-            raise DiscoveryError(f"{self}: it is not in use")
+            raise DiscoveryError(f"{self}: not in use by an executor")
         keys = await self.submit(count, self._script(run), run.name, run.folder / "logs")
         handles = [Handle(key, f"{self.kind} job {key}") for key in keys]
         if run is not self._run:  # it has ended meanwhile
@@ -196,7 +196,7 @@ class Batch(Launcher):
         return handles
 
     async def stop(self, handle: Handle) -> None:
-        """Have a peer drain, or take back its job."""
+        """Drain a peer, or cancel its job."""
         if self._run is not None and handle.key in self._run.jobs:
             await self.drain(handle.key)
 
@@ -222,7 +222,7 @@ class Batch(Launcher):
                 if run.jobs:
                     await self.cancel(list(run.jobs))
             except DiscoveryError:
-                pass  # they end by their lease, and those that have not started by the missing token
+                pass  # running jobs end by their lease, and later ones because the token is missing
             finally:
                 shutil.rmtree(run.folder, ignore_errors=True)
 
@@ -231,7 +231,7 @@ class Batch(Launcher):
         async with contextlib.aclosing(run.peers.watch()) as events:  # type: ignore[type-var]
             async for event in events:
                 if isinstance(event, Left):
-                    continue  # its job says when it has ended
+                    continue  # the state of its job says when it has ended
                 record = self._record(run, event.record)
                 if record is not None:
                     run.there.add(record.key)
@@ -255,7 +255,7 @@ class Batch(Launcher):
             try:
                 states = await self.states(asked, run.name)
             except DiscoveryError as exc:
-                self.trouble = str(exc)  # the jobs go on, and so do we
+                self.trouble = str(exc)  # the jobs continue, so this does too
                 continue
             for key in asked:
                 state = states.get(key)
@@ -276,7 +276,7 @@ class Batch(Launcher):
                         run.leaving.add(key)
 
     async def _take_back(self, key: str, state: State) -> State:
-        """Cancel a job that was requeued: its peer is gone, and another job starts sooner, if one is needed."""
+        """Cancel a job that was requeued: its peer is gone, and a new job, if needed, starts sooner."""
         try:
             await self.drain(key)
         except DiscoveryError as exc:
@@ -296,7 +296,7 @@ class Batch(Launcher):
 
     @staticmethod
     def log_of(logs: Path, key: str) -> Path:
-        """Return where the output of a job is."""
+        """Return the path of the output of a job."""
         return logs / key
 
     def _new_folder(self) -> Path:
@@ -323,7 +323,7 @@ class Batch(Launcher):
             raise DiscoveryError(f"{self}: {run.folder}/token: {exc.strerror}") from exc
 
     def serve_options(self) -> Iterable[str]:
-        """Return further options of ``woolexec serve``: what the jobs offer."""
+        """Return further options of ``woolexec serve``, which say what the jobs offer."""
         return ()
 
     def _script(self, run: _Run) -> str:
@@ -342,7 +342,7 @@ class Batch(Launcher):
 
 
 async def _pass_on(events: AsyncIterator[Event], queue: asyncio.Queue[Event | BaseException]) -> None:
-    """Put events into a queue; at last the exception that ended them."""
+    """Put events into a queue, and at the end the exception that ended them."""
     try:
         async with contextlib.aclosing(events) as source:  # type: ignore[type-var]  # a generator
             async for event in source:
@@ -355,17 +355,17 @@ async def command(*words: str, stdin: str = "", without: tuple[str, ...] = ()) -
     """
     Run a command of a batch system, and return what it printed.
 
-    No thread waits for it: there are none any more when the interpreter ends.
+    No thread waits for it: when the interpreter ends, there are no threads any more.
 
-    :param without: it has no environment variables whose names begin like this
-    :raises DiscoveryError: if it is not there, fails, or takes too long
+    :param without: environment variables whose names begin with this are removed
+    :raises DiscoveryError: if the command does not exist, fails, or takes too long
     """
     with TemporaryFile() as given, TemporaryFile() as said, TemporaryFile() as complained:
         env = {name: value for name, value in os.environ.items() if not name.startswith(without)} if without else None
         given.write(stdin.encode())
         given.seek(0)
         try:
-            # asyncio's subprocesses need a child watcher of the user's policy.
+            # asyncio's subprocesses would need the child watcher of the user's event loop policy.
             process = Popen(  # noqa: ASYNC220
                 words, stdin=given, stdout=said, stderr=complained, start_new_session=True, env=env
             )

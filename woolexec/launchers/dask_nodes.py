@@ -1,8 +1,8 @@
 """
 One peer on each host of a Dask cluster.
 
-A client of our own, in the engine's event loop, has one worker of each host run `_start`; the peer is a child of that
-worker, and has one of ours for each thread of all workers on this host.
+A separate Dask client, in the engine's event loop, lets one Dask worker of each host run `_start`.  The peer is a child
+process of that Dask worker, and has one worker for each thread of all Dask workers on the host.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from woolexec.launchers.nodes import Node, Nodes
 from woolexec.mesh.server.child import ChildPeer
 
 _ANSWER = 5.0
-"""Seconds that the scheduler or a worker may take to answer: Dask itself waits for lost ones for half a minute."""
+"""Seconds that the scheduler or a Dask worker may take to answer; Dask itself waits 30 s for lost ones."""
 
 _ENDING = 40.0
 """Seconds that a peer may take to end."""
@@ -30,9 +30,10 @@ _START = 120.0
 
 def dask(client: Any, *, workers: int | None = None) -> Nodes:
     """
-    Return a peer on each host of a Dask cluster, for ``peers=``; they end with the executor, or with the cluster.
+    Return a launcher for ``peers=`` with one peer on each host of a Dask cluster.
 
-    :param client: a ``distributed.Client`` that is connected
+    The peers end with the executor, or with the cluster.
+    :param client: a connected ``distributed.Client``
     :param workers: number of workers of each peer; None: as many as Dask's workers have threads on its host
     """
     return _Dask(client, workers)
@@ -44,8 +45,8 @@ class _Dask(Nodes):
         self._address, self._security = client.scheduler.address, client.security
         self._make = type(client)
         self._client: Any = None
-        self._of_host: dict[str, list[str]] = {}  # the workers on each host, as the scheduler calls them
-        self._owners: dict[str, str] = {}  # the worker that has the peer
+        self._of_host: dict[str, list[str]] = {}  # by host: the scheduler's names of its workers
+        self._owners: dict[str, str] = {}  # by host: the worker whose child the peer is
 
     def __str__(self) -> str:
         return f"dask at {self._address}"
@@ -65,7 +66,7 @@ class _Dask(Nodes):
             self._client = None
 
     async def nodes(self) -> Sequence[Node]:
-        """Return the hosts on which there are workers."""
+        """Return the hosts that have Dask workers."""
         try:
             async with asyncio.timeout(_ANSWER):
                 found = await self._client.scheduler.identity(n_workers=-1)
@@ -87,7 +88,7 @@ class _Dask(Nodes):
         ]
 
     async def start_on(self, node: Node, token: bytes, workers: int) -> Sequence[str]:
-        """Have a worker on a host start a peer."""
+        """Let a Dask worker on a host start a peer."""
         owner = self._owners[node.key] = self._of_host[node.key][0]
         found = await self._run(_START, owner, _start, self._client.id, token, workers, node.resources)
         if isinstance(found, str):
@@ -95,17 +96,17 @@ class _Dask(Nodes):
         return tuple(found)
 
     async def has_ended(self, node: Node) -> bool:
-        """Ask the worker that has the peer."""
+        """Ask the Dask worker whose child the peer is."""
         owner = self._owners[node.key]
         if owner not in self._of_host.get(node.key, ()):
             return True
         try:
             return bool(await self._run(_ANSWER, owner, _has_ended, self._client.id))
         except DiscoveryError:
-            return False  # it is busy, or will be missing in the next list
+            return False  # the worker is busy, or will be missing in the next list
 
     async def stop_on(self, node: Node) -> None:
-        """Have the worker end its peer."""
+        """Let the Dask worker end its peer."""
         owner = self._owners.pop(node.key, "")
         if owner in self._of_host.get(node.key, ()):
             with contextlib.suppress(DiscoveryError):  # then the worker is gone, and the peer with it
@@ -129,8 +130,8 @@ _children: dict[str, ChildPeer] = {}
 
 
 async def _start(key: str, token: bytes, workers: int, resources: Mapping[str, float]) -> Sequence[str] | str:
-    """Start a peer; return its addresses, or what is wrong."""
-    # The peer has the devices of all Dask workers of the host, and this one may see its own alone.
+    """Start a peer; return its addresses, or an error message."""
+    # The peer gets the devices of all Dask workers of the host; this worker may see only its own.
     hidden = hiding(int(resources.get("gpu", 0)), os.environ)
     child = _children[key] = ChildPeer(token, workers, resources=resources, without=hidden)
     try:

@@ -6,8 +6,8 @@ Peers that are pods: ``k8s://namespace/deployment?max=16``.
     start(n), stop(h) --> pods.py: which pod is which peer          no request
     watch()           --> one look a second: pods, scale, lease     all requests, one after the other
 
-The peers' token is made for each run; the pods have it from a Secret.  If this program is killed, nobody renews its
-lease, and ``python -m woolexec.launchers.kubernetes`` sets the number of pods to 0: a CronJob runs it.
+The peers' token is made for each run; the pods read it from a Secret.  If this program is killed, its lease expires,
+and ``python -m woolexec.launchers.kubernetes``, run by a CronJob, sets the number of pods to 0.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class Kubernetes(Launcher):
     """
     Pods of a Deployment or a StatefulSet, each with one peer.
 
-    It is scaled to 0 when this begins and when it ends; one executor uses it at a time.
+    The Deployment is scaled to 0 at the beginning and at the end of its use.  One executor may use it at a time.
 
-    :param namespace: that of the Deployment
-    :param name: that of the Deployment, and of the Lease which says who uses it
+    :param namespace: the namespace of the Deployment
+    :param name: the name of the Deployment, and of the Lease that says which program uses it
     :param kind: ``"Deployment"`` or ``"StatefulSet"``
     :param port: the port of the peers
-    :param secret: the name of the Secret that gets the token of the peers; None: that of the Deployment with ``-token``
+    :param secret: the name of the Secret that gets the token of the peers; None: `name` followed by ``-token``
     :param context: the context of the kubeconfig; None: the current one, or that of the pod in which this program runs
-    :param lease: seconds after which others may use it, in case this program dies
-    :param options: those of `Launcher`; `workers` is what the command in its pods says
+    :param lease: seconds after which other programs may use the Deployment if this program dies
+    :param options: those of `Launcher`; `workers` must be what the command in the pods says
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Kubernetes(Launcher):
         self.target = Target(namespace, name, kind, secret or f"{name}-token", port, context)
         self.lease = lease
         self._pods: Pods | None = None
-        self._changed = asyncio.Event()  # set: something else is wanted of the pods
-        # It is kept from one use to the next: it knows since when somebody else has had the lease.
+        self._changed = asyncio.Event()  # set when the wanted state of the pods has changed
+        # It is kept from one use to the next: it remembers since when another program has had the lease.
         self._cluster: Cluster | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Kubernetes:
         """
-        Make one from a URL such as ``k8s://team/workers?max=16``.
+        Create a launcher from a URL such as ``k8s://team/workers?max=16``.
 
         :raises ValueError: if it is invalid
         """
@@ -106,21 +106,21 @@ class Kubernetes(Launcher):
     async def start(self, count: int) -> Sequence[Handle]:
         """Ask for pods."""
         if self._pods is None:
-            raise DiscoveryError(f"{self}: it is not in use")
+            raise DiscoveryError(f"{self}: not in use by an executor")
         self._changed.set()
         return [Handle(key, f"pod {key}") for key in self._pods.start(count)]
 
     async def stop(self, handle: Handle) -> None:
-        """Let a pod go: it gets SIGTERM, so its peer drains."""
+        """End a pod: it gets SIGTERM, so its peer drains."""
         if self._pods is not None:
             self._pods.stop(handle.key)
             self._changed.set()
 
     async def watch(self) -> AsyncIterator[Event]:
         """
-        Yield the peers in pods that are ready, and the pods that end; all of them end when this is closed.
+        Yield the peers in pods that are ready, and the pods that end; all pods end when this is closed.
 
-        :raises DiscoveryError: if Kubernetes refuses it, or another program uses the same Deployment
+        :raises DiscoveryError: if Kubernetes refuses a request, or another program uses the same Deployment
         """
         self._pods = pods = Pods(self.target.name, is_ordered=self.target.kind != KINDS[0])
         self._changed = asyncio.Event()  # of this loop
@@ -161,7 +161,7 @@ class Kubernetes(Launcher):
                 except LeaseLostError:
                     raise
                 except DiscoveryError as exc:
-                    self.trouble = str(exc)  # the pods go on, and so do we
+                    self.trouble = str(exc)  # the pods continue, so this does too
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK):
                         await self._changed.wait()
@@ -174,7 +174,7 @@ class Kubernetes(Launcher):
 
 
 async def let_go(cluster: Cluster) -> None:
-    """Have all pods end, and give the lease back; what cannot be done is left to others, once the lease is over."""
+    """End all pods and release the lease; what fails is left to other programs, once the lease has expired."""
     with contextlib.suppress(DiscoveryError):
         await cluster.set_replicas(0)
         await cluster.put_token(b"")
@@ -182,7 +182,7 @@ async def let_go(cluster: Cluster) -> None:
 
 
 async def sweep(launcher: Kubernetes) -> str:
-    """Have all pods end if nobody has renewed the lease for its own time; return what was done."""
+    """End all pods if the lease was not renewed for its duration; return what was done."""
     async with Cluster(launcher.target, launcher.lease) as cluster:
         begun = monotonic()
         while True:

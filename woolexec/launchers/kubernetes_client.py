@@ -1,15 +1,15 @@
 """
-What a launcher asks of the API of Kubernetes, with the official client.
+The launcher's requests to the API of Kubernetes, made with the official client.
 
 ::
 
     deployments/workers/scale     get, patch      how many pods there should be, and which labels they have
-    pods                          list, patch     what has become of them; which of them to end first
-    leases/workers                get, patch      who uses the Deployment now
+    pods                          list, patch     their states; which of them to end first
+    leases/workers                get, patch      which program uses the Deployment now
     secrets/workers-token         patch           the token of this run
 
-A lease is held by one program at a time.  A program that is killed no longer renews it; another that has seen it
-unchanged for the time of a lease may take it, so the clocks of the hosts do not matter.
+A lease is held by one program at a time.  A program that is killed no longer renews it.  Another program that has seen
+it unchanged for its duration may take it, so the clocks of the hosts do not matter.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OVER = ("Failed", "Succeeded")
 
 
 _FINAL = {401, 403, 404}
-"""What Kubernetes answers when it is not reached in the way that it should be: there is no such thing, or no right."""
+"""Answers of Kubernetes that retrying does not change: the object does not exist, or access is denied."""
 
 
 class LeaseLostError(DiscoveryError):
@@ -50,18 +50,18 @@ class LeaseLostError(DiscoveryError):
 
 
 class _ConflictError(DiscoveryError):
-    """What was to be changed has been changed meanwhile."""
+    """The object was changed by another program meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """
-    What is scaled.
+    The Deployment or StatefulSet that is scaled.
 
     :param kind: one of `KINDS`
-    :param secret: the name of the Secret from which its pods have their token
-    :param port: that of the peers in its pods
-    :param context: that of the kubeconfig; None: the current one
+    :param secret: the name of the Secret from which its pods read their token
+    :param port: the port of the peers in its pods
+    :param context: the context of the kubeconfig; None: the current one
     """
 
     namespace: str
@@ -79,19 +79,19 @@ class Cluster:
     """
     Access to a target; use it as an asynchronous context manager.
 
-    :param lease: seconds for which a lease of ours holds
+    :param lease: duration of this program's lease in seconds
     """
 
     def __init__(self, target: Target, lease: float) -> None:
         self._target, self._lease = target, lease
         self._client: Any = None
         self._me = f"{host_name()}:{os.getpid()}:{os.urandom(4).hex()}"
-        self._version = ""  # of the lease that we hold
-        self._seen = ("", 0.0)  # the version of the lease of somebody else, and since when it has been that
+        self._version = ""  # of the lease that this program holds
+        self._seen = ("", 0.0)  # the version of another program's lease, and since when it has been unchanged
         self.duration = lease
-        """Seconds after which the lease is over that somebody else had at the last look, unless it is renewed."""
+        """Duration, in seconds, of the lease that another program had at the last look."""
         self.renew_at = 0.0
-        """When the lease is to be renewed."""
+        """When the lease must be renewed."""
 
     async def __aenter__(self) -> Self:
         await self._connect()
@@ -104,9 +104,9 @@ class Cluster:
 
     async def _connect(self) -> None:
         """
-        Read the configuration, and connect; again if the credentials have expired.
+        Read the configuration and connect; also called again when the credentials have expired.
 
-        :raises DiscoveryError: if there is no configuration that can be used; what was connected before still is
+        :raises DiscoveryError: if there is no usable configuration; an earlier connection stays
         """
         configuration = client.Configuration()
         known: Any = config  # without types
@@ -151,7 +151,7 @@ class Cluster:
         return f"namespaced_{'deployment' if self._target.kind == KINDS[0] else 'stateful_set'}_scale"
 
     async def selector(self) -> str:
-        """Return the labels of its pods, as a query has them."""
+        """Return the labels of its pods, in the form of a query."""
         scale = await self._call("AppsV1Api", f"read_{self._scale}", self._target.name, self._target.namespace)
         selector = scale.status.selector if scale.status is not None else None
         if not selector:
@@ -170,7 +170,7 @@ class Cluster:
         return [_pod(each, self._target.port) for each in found.items]
 
     async def end_first(self, pod: str) -> None:
-        """Have a pod end before others when the number of pods is lowered."""
+        """Mark a pod to be ended before others when the number of pods is lowered."""
         where = pod, self._target.namespace
         await self._call("CoreV1Api", "patch_namespaced_pod", *where, _COST, _content_type=_MERGE)
 
@@ -186,7 +186,7 @@ class Cluster:
         """
         Take the lease.
 
-        :raises LeaseLostError: if somebody else has it, or has had it until less than the time of a lease ago
+        :raises LeaseLostError: if another program has it, or has had it until less than its duration ago
         """
         version, holder, self.duration = await self._read_lease()
         if holder and holder != self._me:
@@ -198,18 +198,18 @@ class Cluster:
 
     async def renew(self) -> None:
         """
-        Say that we still use it.
+        Renew the lease.
 
-        :raises LeaseLostError: if somebody else has taken it
+        :raises LeaseLostError: if another program has taken it
         """
         await self._write_lease(self._version, self._me)
 
     async def release(self) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         await self._write_lease(self._version, "")
 
     async def _read_lease(self) -> tuple[str, str, float]:
-        """Return the version of the lease, who has it (empty: nobody), and for how many seconds."""
+        """Return the version of the lease, its holder (empty if there is none), and its duration in seconds."""
         where = self._target.name, self._target.namespace
         found = await self._call("CoordinationV1Api", "read_namespaced_lease", *where)
         spec = found.spec or client.V1LeaseSpec()
@@ -266,7 +266,7 @@ def _pod(found: Any, port: int) -> Pod:
 
 
 def _why(status: Any) -> str:
-    """Return why a pod is not ready: what keeps a container from running, else what keeps the pod from a node."""
+    """Return why a pod is not ready: why a container does not run, otherwise why the pod has no node."""
     reasons = [(status.reason, status.message)]
     for each in status.container_statuses or ():
         waiting = each.state.waiting if each.state is not None else None

@@ -1,4 +1,4 @@
-"""Tells PyInstaller what of woolexec belongs into a program: modules are imported when they are first needed."""
+"""Tells PyInstaller which modules of woolexec a program needs: many are imported only on first use."""
 
 import os
 

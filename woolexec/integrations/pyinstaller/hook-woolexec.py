@@ -1,4 +1,4 @@
-"""What PyInstaller reads when a program imports woolexec."""
+"""Read by PyInstaller when a program imports woolexec."""
 
 from PyInstaller.utils.hooks import collect_submodules
 
@@ -15,4 +15,4 @@ _DOORS = (
 hiddenimports = ["cloudpickle", *collect_submodules("woolexec", filter=lambda name: not name.startswith(_DOORS))]
 
 excludedimports = ["dask", "distributed", "kubernetes", "ray"]
-"""Large libraries that only such modules import; they are there if the program imports them itself."""
+"""Large libraries that only these modules import; they are included if the program imports them itself."""
