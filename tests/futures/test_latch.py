@@ -85,3 +85,20 @@ def test_signal_handler_that_raises_leaves_the_gate_usable():
 
     latch.open()
     assert latch.wait(0)
+
+
+def test_waits_with_the_locks_that_threads_use_now(monkeypatch):
+    waited = []
+
+    class Lock:
+        """A lock of a library that replaces those of threading when the program calls it, as gevent does."""
+
+        def acquire(self, timeout=-1):
+            waited.append(timeout)
+            return len(waited) == 1
+
+    latch = Latch()
+    monkeypatch.setattr(threading, "Lock", Lock)
+
+    assert not latch.wait(3)
+    assert waited == [-1, 3]

@@ -11,7 +11,7 @@ raised by a handler marks a running thread as ended.)
 from __future__ import annotations
 
 import contextlib
-from threading import Lock
+import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Latch:
         """Wait until the latch is open, or for `timeout` seconds; return whether it is open."""
         if self.is_open:
             return True
-        sleeper = Lock()  # held until the latch opens
+        sleeper = threading.Lock()  # held until the latch opens
         sleeper.acquire()
         if self.add(sleeper) and not sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             self.remove(sleeper)
