@@ -218,3 +218,15 @@ def test_windows_gets_a_clear_import_error():
     )
     assert ran.stdout.startswith("PlatformError "), ran.stdout + ran.stderr
     assert "Windows" in ran.stdout
+
+
+def test_import_that_fails_for_lack_of_an_attribute_says_which():
+    ran = run(
+        "import select\n"
+        "del select.poll\n"  # as eventlet does
+        "try:\n"
+        "    from woolexec import PeerPoolExecutor\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    assert ran.stdout == "PeerPoolExecutor cannot be imported: module 'select' has no attribute 'poll'\n", ran.stderr

@@ -157,7 +157,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_WHERE[name]), name)
+    try:
+        value = getattr(import_module(_WHERE[name]), name)
+    except AttributeError as exc:  # which an import statement would replace by an error that says nothing of it
+        raise ImportError(f"{name} cannot be imported: {exc}") from exc
     globals()[name] = value
     return value
 
