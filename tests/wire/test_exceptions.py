@@ -173,6 +173,19 @@ def test_class_whose_init_wants_other_arguments_keeps_its_type(exc):
     assert str(copy) == str(exc)
 
 
+def test_class_whose_init_wants_other_arguments_keeps_what_its_built_in_class_holds():
+    class Missing(FileNotFoundError):
+        def __init__(self, path):
+            super().__init__(2, "none there", path)
+            self.asked = path
+
+    copy = travel(raised(Missing("here")))
+
+    assert type(copy) is Missing
+    assert (copy.errno, copy.filename, copy.args, copy.asked) == (2, "here", (2, "none there"), "here")
+    assert str(copy) == "[Errno 2] none there: 'here'"
+
+
 @pytest.mark.parametrize("cls", [Unpicklable, FailsOnLoad])
 def test_class_with_a_bad_pickle_keeps_its_type(cls):
     copy = travel(raised(cls("text")))

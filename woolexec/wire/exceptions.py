@@ -175,7 +175,7 @@ def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) ->
     except BaseException as why:  # its own code may raise anything
         node["why"] = f"{type(why).__name__}: {_text(lambda why=why: str(why))}"
     try:
-        node["parts"] = dumps_inline((type(exc), get(exc, "args"), _attributes(exc)), goes_home=goes_home)
+        node["parts"] = dumps_inline((type(exc), _made_with(exc), _attributes(exc)), goes_home=goes_home)
     except BaseException:  # a `RemoteError` is still possible
         node["parts"] = None
     try:
@@ -215,6 +215,15 @@ def _as_itself(exc: BaseException) -> Any:
         return exc
     reduce = copyreg.dispatch_table.get(type(exc))
     return _Itself(exc) if getattr(reduce, "__module__", "") == "tblib.pickling_support" else exc
+
+
+def _built_in(cls: Any) -> Any:
+    return next(base for base in cls.__mro__ if base.__module__ == "builtins")
+
+
+def _made_with(exc: BaseException) -> Any:
+    """Return what the built-in class of an exception is called with: an `OSError` keeps its file in no argument."""
+    return _built_in(type(exc)).__reduce__(exc)[1]
 
 
 def _attributes(exc: BaseException) -> dict[str, Any]:
@@ -265,7 +274,7 @@ def _revive(node: dict[str, Any]) -> BaseException:
             cls, args, attributes = loads(node["parts"])
             exc = cls.__new__(cls, *args)
             if isinstance(exc, BaseException):
-                put(exc, "args", args)
+                _built_in(cls).__init__(exc, *args)  # not the class's own, which takes other arguments
                 object.__getattribute__(exc, "__dict__").update(attributes)
                 return _annotate(_fresh(exc), node)
         except BaseException:  # as above
