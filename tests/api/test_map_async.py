@@ -12,6 +12,7 @@ from tests.faults.tasks import SOON
 from tests.memory import chunks, without_collector
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, Stream, WorkerLostError, current_executor
+from woolexec.api import map_parts
 from woolexec.api.map_async import Settings, _Flow
 
 pytestmark = [pytest.mark.usefixtures("shared_pools"), pytest.mark.matrix]
@@ -517,3 +518,20 @@ def test_items_of_a_map_of_coroutines_are_unpickled_once():
 
     assert [number for number, _ in seen] == list(range(3000))
     assert max(made for _, made in seen) == 3000
+
+
+def interrupted(_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("return_exceptions", [True, False])
+def test_ctrl_c_while_results_are_unpickled_is_no_failure_of_an_item(run, monkeypatch, return_exceptions):
+    async def body():
+        async with shared(1) as pool:
+            results = pool.map_async(tasks.square, range(4), chunksize=2, return_exceptions=return_exceptions)
+            monkeypatch.setattr(map_parts, "loads", interrupted)
+            with pytest.raises(KeyboardInterrupt) as caught:
+                await anext(results)
+            assert not hasattr(caught.value, "__notes__")
+
+    run(body)

@@ -1,8 +1,10 @@
 import pickle
+import signal
 
 import pytest
 
 from woolexec.api.map_parts import FailedItem, as_raised, opened, part_in, raise_for_item, with_item
+from woolexec.futures.call_future import CallFuture
 from woolexec.wire.exceptions import dump_failure
 
 
@@ -33,6 +35,41 @@ def test_items_that_failed_together_share_the_exception():
 def test_part_that_cannot_be_unpickled_fails_as_a_whole():
     failed = opened(0, 2, b"no pickle", failed=False)
     assert [type(each) for each in failed] == [FailedItem] * 2
+
+
+class Interrupting:
+    """Ctrl-C comes while it is unpickled."""
+
+    def __reduce__(self):
+        return signal.raise_signal, (signal.SIGINT,)
+
+
+def call(values):
+    """Return the future of a call that is the only one of its part."""
+    future = CallFuture()
+    future.deliver(None, pickle.dumps(values))
+    return future
+
+
+@pytest.mark.parametrize("wrap", [part, call])
+def test_ctrl_c_while_results_are_unpickled_is_no_failure_of_an_item(wrap):
+    payload = wrap([Interrupting()])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            opened(0, 1, payload, failed=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError()])
+def test_exception_of_a_single_call_is_the_failure_of_its_item(error):
+    future = CallFuture()
+    future.deliver_failure(None, dump_failure(error))
+
+    (failed,) = opened(0, 1, future, failed=False)
+
+    assert type(failed.exception(is_raised=False)) is type(error)
 
 
 def test_exception_that_would_end_an_iteration_becomes_the_cause_of_another():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
+
 from woolexec.wire.exceptions import add_note, as_exception
 from woolexec.wire.pickling import Pickled
 from woolexec.wire.unpickling import Untrusted, loads
@@ -116,8 +118,9 @@ def opened(index: int, count: int, payload: Any, *, failed: bool) -> list[Any] |
         return (FailedItem(payload, index, count),) * count
     if not isinstance(payload, bytes) and hasattr(payload, "add_done_callback"):
         try:
-            return [payload.result()]
-        except BaseException as exc:  # what the task raised
+            error = payload.exception()
+            return [payload.result()] if error is None else (FailedItem(error, index),)
+        except CancelledError as exc:
             return (FailedItem(exc, index),)
     try:
         values, errors, _ = part_in(payload, count)
