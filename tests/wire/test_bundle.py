@@ -93,6 +93,29 @@ def test_global_that_a_task_has_changed_stays_until_the_caller_changes_it(main, 
     assert worker.take(main.get)() == ("caller", 2)
 
 
+def test_variable_that_two_global_functions_capture_is_one_in_the_worker(main, worker):
+    main.define(
+        "def counter():\n"
+        "    count = 0\n"
+        "    def step():\n"
+        "        nonlocal count\n"
+        "        count += 1\n"
+        "        return count\n"
+        "    def get(): return count\n"
+        "    return step, get\n"
+        "step, get = counter()\n"
+        "def both(): return step(), get()\n"
+    )
+
+    assert worker.take(main.both)() == (1, 1)
+    assert worker.take(main.get)() == 1  # as a fork's, until the caller changes it
+    assert worker.take((main.get, main.step))[1]() == 2
+    assert worker.take(main.get)() == 2
+    assert [main.step() for _ in range(4)][-1] == 4
+    assert worker.take(main.get)() == 4
+    assert worker.take(main.both)() == (5, 5)
+
+
 def test_class_is_the_same_when_its_first_instance_has_been_pickled(main):
     main.define("class Only: pass\nOnly.kept = [Only()]\ndef f(): return Only\n")
 

@@ -200,3 +200,27 @@ def test_function_with_the_attributes_of_one_made_by_singledispatch_arrives(prog
     )
 
     assert loads(dumps_by_value(main.wrapper, inline))(1) == "object"
+
+
+def test_functions_share_the_variables_that_they_captured_together(program):
+    main = program(
+        "def counter():\n"
+        "    count = 0\n"
+        "    def step():\n"
+        "        nonlocal count\n"
+        "        count += 1\n"
+        "        return step if count > 9 else count\n"
+        "    step.seen = lambda: (count, later)\n"
+        "    step.last = lambda: later\n"
+        "    if False: later = 0\n"
+        "    return step\n"
+    )
+    mine = main.counter()
+    mine()
+
+    step = loads(dumps_by_value(mine, inline))
+
+    assert (step(), step.seen.__closure__[0].cell_contents, mine.seen.__closure__[0].cell_contents) == (2, 2, 1)
+    with pytest.raises(NameError):
+        step.last()
+    assert [step() for _ in range(8)][-1] is step

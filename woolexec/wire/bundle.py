@@ -9,6 +9,7 @@ Bundles: an object pickled by value, and the globals that it needs, each pickled
 1. A function's globals are not part of its own pickle: they are recorded as wanted, and added to the bundle.
 2. Where a pickle contains the same object as another global, it refers to that global by key and digest.  So one object
    in the sender is one object in the receiver, and a value whose parts have changed has another digest.
+   The same holds for a variable that two global functions capture: the pickle of one refers to the other.
 3. Globals that refer to each other in a cycle are pickled together, under one digest.
 4. Arguments are copies, as in the standard library: in them only functions and classes are such references.
 5. A large global of a function is a separate payload, reused as long as its content does not change: see `Large`.
@@ -24,7 +25,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import _lru_cache_wrapper
-from types import FunctionType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.recent import Recent
@@ -40,8 +41,11 @@ from woolexec.wire.bundled_globals import (
     names_in,
     own_name,
     space_of_definition,
+    taking,
+    wrapped,
 )
 from woolexec.wire.by_value_pickler import IMPORTABLE, Pickler
+from woolexec.wire.callables import cell_of
 from woolexec.wire.inputs import is_future_class, reduce_future
 from woolexec.wire.main_module import global_of, unbundle
 from woolexec.wire.modules import space_of
@@ -97,12 +101,12 @@ def dumps_bundle(
     if type(obj) is FunctionType:
         bundler.add_space_of(obj)
     root_buffers: list[Any] = []
-    body = by_value.dumps_by_value(obj, _taking(root_buffers), root_buffers, names, bundler.make_pickler)
+    body = by_value.dumps_by_value(obj, taking(root_buffers), root_buffers, names, bundler.make_pickler)
     table = bundler.collect(needs)
     if buffers is not None:
         buffers.clear()
     root = body if len(body) < APART else pickle.PickleBuffer(body)
-    return pickle.dumps(_Bundle(root, _wrapped(root_buffers), table), 5, buffer_callback=is_inline)
+    return pickle.dumps(_Bundle(root, wrapped(root_buffers), table), 5, buffer_callback=is_inline)
 
 
 class _Bundle:
@@ -111,21 +115,6 @@ class _Bundle:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return unbundle, self._parts
-
-
-def _taking(buffers: list[Any]) -> Callable[[pickle.PickleBuffer], bool]:
-    def is_inline(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            buffers.append(buffer.raw())
-        except BufferError:  # not contiguous
-            return True
-        return False
-
-    return is_inline
-
-
-def _wrapped(buffers: Sequence[Any]) -> list[pickle.PickleBuffer]:
-    return [*map(pickle.PickleBuffer, buffers)]
 
 
 class _Bundler:
@@ -147,6 +136,8 @@ class _Bundler:
         self._spaces: dict[str, dict[str, Any]] = {}
         self._unread: list[str] = []  # namespaces that `keys` has not read yet
         self._keys: dict[int, Key] = {}
+        self.captured: dict[int, tuple[FunctionType, int]] = {}
+        """The first global function that captures a variable, and which of those it is, by its `id`."""
         main = sys.modules["__main__"].__dict__
         space = space_of(main)
         if space is not None:
@@ -169,6 +160,9 @@ class _Bundler:
                     known = self._keys.get(id(value))
                     if known is None or (known[0] == space and own_name(value) == name):
                         self._keys[id(value)] = space, name
+                    if type(value) is FunctionType:
+                        for index, cell in enumerate(value.__closure__ or ()):
+                            self.captured.setdefault(id(cell), (value, index))
         return self._keys
 
     def key_of(self, obj: Any) -> Key | None:
@@ -200,7 +194,7 @@ class _Bundler:
                 self._group(owner, key)
         for group in dict.fromkeys(self._groups.values()):
             if group.large is None or needs is None:
-                table.append((group.keys, group.digest, group.body, _wrapped(group.buffers)))
+                table.append((group.keys, group.digest, group.body, wrapped(group.buffers)))
             else:
                 table.append((group.keys, group.digest, len(needs), ()))
                 needs.append(group.large)
@@ -285,7 +279,7 @@ class _Bundler:
         file, buffers, wanted = io.BytesIO(), [], []  # type: ignore[var-annotated]
         known = self.keys
         roots = [value for key, value in zip(keys, values, strict=True) if known.get(id(value), key) == key]
-        pickler = _References(file, _taking(buffers), verdicts, self, roots, wanted)
+        pickler = _References(file, taking(buffers), verdicts, self, roots, wanted)
         pickler.is_named = verdicts is not None
         pickler.dump([pickler.replace(value) for value in values])
         return Group(keys, file.getvalue(), buffers, wanted, pickler.referred)
@@ -369,9 +363,17 @@ class _References(_Collects):
     ) -> None:
         super().__init__(file, is_inline, verdicts, bundler, wanted)
         self._keys = dict(bundler.keys)  # a copy: namespaces that are added while pickling are not used here
+        self._captured = bundler.captured
         self._roots = {id(root) for root in roots}
         self.referred: list[tuple[Key, Any]] = []
         self._values_of: dict[int, Any] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is CellType and (owner := self._captured.get(id(obj))) is not None:
+            fn = id(owner[0])
+            if fn in self._keys and fn not in self._roots:
+                return cell_of, owner
+        return super().reducer_override(obj)
 
     def persistent_id(self, obj: Any) -> Any:
         if type(obj) in ATOMS:

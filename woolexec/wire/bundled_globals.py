@@ -1,5 +1,5 @@
 """
-Pickles of globals for bundles: groups of them, and large ones, which are payloads of their own.
+Pickles of globals for bundles: groups of them with their buffers, and large ones, which are payloads of their own.
 
 See `bundle` for what is made of them.
 """
@@ -7,6 +7,7 @@ See `bundle` for what is made of them.
 from __future__ import annotations
 
 import hashlib
+from pickle import PickleBuffer
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,9 +18,29 @@ from woolexec.wire.payload import File, Parts, offsets_of, store
 from woolexec.wire.unchanging import Snapshot, is_constant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from woolexec.wire.main_module import Key
 
 NAMED = (FunctionType, type)
+
+
+def taking(buffers: list[Any]) -> Callable[[PickleBuffer], bool]:
+    """Return a function that adds the memory of a buffer to a list, and returns whether that cannot be."""
+
+    def is_inline(buffer: PickleBuffer) -> bool:
+        try:
+            buffers.append(buffer.raw())
+        except BufferError:  # not contiguous
+            return True
+        return False
+
+    return is_inline
+
+
+def wrapped(buffers: Sequence[Any]) -> list[PickleBuffer]:
+    """Return memory as buffers of a pickle."""
+    return [*map(PickleBuffer, buffers)]
 
 
 class Group:

@@ -155,6 +155,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return callables.dispatch(fn)
         code_objects.find(fn.__code__, fn.__globals__)
         slots = reduced[2][1]
+        if fn.__closure__:
+            reduced = (reduced[0], callables.with_cells(reduced[1], slots, fn), *reduced[2:])
         for name in code_objects.names_in_classes(fn.__code__):
             if name in fn.__globals__:
                 slots["__globals__"].setdefault(name, fn.__globals__[name])

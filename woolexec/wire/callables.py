@@ -1,6 +1,6 @@
 """
 Callables that travel by value and need more than cloudpickle does for them: methods, caches, functions by type, and the
-program's own kinds of properties and methods.
+program's own kinds of properties and methods; captured variables.
 
 A function that travels by value is part of a pickle as cloudpickle reduces it; here are the objects around functions.
 """
@@ -17,7 +17,7 @@ from functools import (
     singledispatchmethod,
 )
 from importlib import import_module
-from types import FunctionType, MethodType
+from types import CellType, FunctionType, MethodType
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from woolexec.wire.modules import is_named
@@ -110,6 +110,34 @@ def _set_kind(value: Any, state: Any) -> None:
         object.__setattr__(value, name, each)
 
 
+def with_cells(newargs: tuple[Any, ...], slots: dict[str, Any], fn: Any) -> tuple[Any, ...]:
+    """Return what a function is made of, with its captured variables themselves: other functions may share them."""
+    slots["__closure__"] = None  # cloudpickle would set other variables, its own, to their values
+    return *newargs[:4], fn.__closure__
+
+
+def _cell(cell: Any) -> Any:
+    """Reduce a captured variable to one that is set afterwards: its value may be a function that captures it."""
+    try:
+        return _make_cell, (), (cell.cell_contents,), None, None, _set_cell
+    except ValueError:  # it is empty
+        return _make_cell, ()
+
+
+def _make_cell() -> CellType:
+    return CellType()
+
+
+def cell_of(fn: Any, index: int) -> CellType:
+    """Return one of a function's captured variables, which another function shares."""
+    cell: CellType = fn.__closure__[index]
+    return cell
+
+
+def _set_cell(cell: Any, state: tuple[Any]) -> None:
+    (cell.cell_contents,) = state
+
+
 def _weak(table: Any) -> Any:
     """Reduce a weak dictionary to its entries: there, those remain that something else refers to."""
     return type(table), (dict(table),)
@@ -158,6 +186,7 @@ def _set_dispatch(fn: Any, state: Any) -> Any:
 
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     MethodType: _method,
+    CellType: _cell,
     _lru_cache_wrapper: _cache,
     cached_property: _property,
     partialmethod: _partial_method,
