@@ -1,3 +1,4 @@
+import asyncio
 import functools
 import types
 from types import MethodType
@@ -224,3 +225,24 @@ def test_functions_share_the_variables_that_they_captured_together(program):
     with pytest.raises(NameError):
         step.last()
     assert [step() for _ in range(8)][-1] is step
+
+
+@pytest.mark.parametrize("decorated", ["def fn(x): return x, seen", "async def fn(x): return x, seen"])
+def test_function_in_a_context_manager_runs_in_a_new_one_each_time(program, decorated):
+    is_async = decorated.startswith("async")
+    name, kind = ("asynccontextmanager", "async ") if is_async else ("contextmanager", "")
+    main = program(
+        "import contextlib\n"
+        "seen = []\n"
+        f"@contextlib.{name}\n"
+        f"{kind}def around(name, *, end):\n"
+        "    seen.append(name)\n"
+        "    yield\n"
+        "    seen.append(end)\n"
+        f"@around('begin', end='end')\n{decorated}\n"
+    )
+    fn = loads(dumps_by_value(main.fn, inline))
+
+    for _ in range(2):
+        result, seen = asyncio.run(fn(3)) if is_async else fn(3)
+    assert (result, seen, main.seen) == (3, ["begin", "end"] * 2, [])

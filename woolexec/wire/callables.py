@@ -1,12 +1,13 @@
 """
 Callables that travel by value and need more than cloudpickle does for them: methods, caches, functions by type, and the
-program's own kinds of properties and methods; captured variables.
+program's own kinds of properties and methods; captured variables, and context managers, which decorate functions.
 
 A function that travels by value is part of a pickle as cloudpickle reduces it; here are the objects around functions.
 """
 
 from __future__ import annotations
 
+from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager
 from functools import (
     _lru_cache_wrapper,
     cached_property,
@@ -138,6 +139,12 @@ def _set_cell(cell: Any, state: tuple[Any]) -> None:
     (cell.cell_contents,) = state
 
 
+def _context_manager(value: Any) -> Any:
+    """Reduce what a function made by `contextmanager` returns, unless its block has begun, to another call."""
+    made = value.__dict__
+    return (type(value), (made["func"], made["args"], made["kwds"])) if "func" in made else None
+
+
 def _weak(table: Any) -> Any:
     """Reduce a weak dictionary to its entries: there, those remain that something else refers to."""
     return type(table), (dict(table),)
@@ -187,6 +194,8 @@ def _set_dispatch(fn: Any, state: Any) -> Any:
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     MethodType: _method,
     CellType: _cell,
+    _GeneratorContextManager: _context_manager,
+    _AsyncGeneratorContextManager: _context_manager,
     _lru_cache_wrapper: _cache,
     cached_property: _property,
     partialmethod: _partial_method,
