@@ -1,6 +1,7 @@
 """A peer fetches a value from another one, with a link of its own."""
 
 import asyncio
+import gc
 import os
 import socket
 
@@ -222,6 +223,24 @@ def test_end_of_a_link_ends_all_waits(monkeypatch, peer, key):
         assert [type(each) for each in outcomes] == [asyncio.CancelledError, NotFetchedError, NotFetchedError]
 
     asyncio.run(with_links(CREDENTIALS, main))
+
+
+def test_link_that_ends_while_a_value_is_asked_for_is_told_of_once():
+    class Ended:
+        async def write(self, data):
+            link.fail("the link has ended")
+            raise asyncio.InvalidStateError("it cannot be written to")
+
+    async def ask():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: logged.append(context))
+        with pytest.raises(NotFetchedError):
+            await link.fetch(b"key")
+        gc.collect()
+
+    logged = []
+    link = fetching._Link(Ended(), None, ())
+    asyncio.run(ask())
+    assert not logged
 
 
 def test_others_take_turns_while_a_long_message_of_a_peer_is_handled(monkeypatch):

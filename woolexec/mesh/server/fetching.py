@@ -251,5 +251,6 @@ class _Link:
             return
         if isinstance(payload, NotFetchedError):
             arrived.set_exception(payload)
+            arrived.exception()  # it is seen: who fetches may have failed otherwise meanwhile
         else:
             arrived.set_result(payload)
