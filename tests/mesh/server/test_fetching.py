@@ -12,12 +12,13 @@ from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh.client import channel
 from woolexec.mesh.link import fd_passing, messages
+from woolexec.mesh.link.outbox import ON_LINK
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server import fetching, kept_values
 from woolexec.mesh.server.fetching import Fetching, NotFetchedError
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.frames import Drop, Keep, Pull, encode
+from woolexec.wire.frames import Drop, Keep, Part, Pull, encode
 from woolexec.wire.values import Value
 
 DATA = os.urandom(3 << 20)
@@ -32,9 +33,9 @@ def key(monkeypatch):
     del value
 
 
-async def with_links(credentials, work):
+async def with_links(credentials, work, **about):
     """Do something with a `Fetching` that runs."""
-    made = Fetching(credentials)
+    made = Fetching(credentials, **about)
     running = asyncio.ensure_future(made.run())
     await asyncio.sleep(0)
     try:
@@ -164,6 +165,48 @@ def test_what_never_comes_keeps_nothing_else_waiting(monkeypatch, peer, key):
     asyncio.run(with_links(CREDENTIALS, main))
 
 
+@pytest.mark.usefixtures("apart")
+def test_what_has_arrived_in_part_is_bounded_and_the_link_ends_that_has_most(monkeypatch, peer, key):
+    give = kept_values.KeptValues.fetch
+
+    def fetch_or_never_end(self, frame):
+        if frame.key != b"endless":
+            return give(self, frame)
+        for _ in range(32):
+            self._outbox.put(encode(Part(call=ON_LINK | frame.value[0], data=bytes(1 << 17))))
+        return None
+
+    monkeypatch.setattr(kept_values.KeptValues, "fetch", fetch_or_never_end)
+
+    async def main(made):
+        with Peer(1, credentials=CREDENTIALS) as hostile:
+            stuck = asyncio.ensure_future(made.fetch(asking(hostile, key=b"endless")))
+            while made.bytes_here < 4 << 20:  # noqa: ASYNC110  # there is no event for it
+                await asyncio.sleep(0.01)
+            assert len(await made.fetch(asking(peer))) == len(DATA)
+            with pytest.raises(NotFetchedError):
+                await stuck
+            assert made.bytes_here == 0
+
+    asyncio.run(with_links(CREDENTIALS, main, limit=5 << 20))
+
+
+def test_nothing_is_read_while_memory_is_short(peer, key):
+    async def main(made):
+        assert len(await made.fetch(asking(peer))) == len(DATA)
+        (link,) = made._running
+        made.is_stopped = True
+        for _ in range(2):  # one may have been about to be read
+            waiting = asyncio.ensure_future(made.fetch(asking(peer)))
+            await asyncio.wait({waiting}, timeout=0.1)
+        assert not waiting.done()
+        made.is_stopped = False
+        assert len(await waiting) == len(DATA)
+        assert made._running == {link}
+
+    asyncio.run(with_links(CREDENTIALS, main))
+
+
 def test_value_that_was_dropped_is_not_there(peer):
     kept_values._by_key[b"key"] = Value(DATA)  # nobody else has it
     with pytest.raises(NotFetchedError, match="does not have the value"):
@@ -249,7 +292,7 @@ def test_others_take_turns_while_a_long_message_of_a_peer_is_handled(monkeypatch
     monkeypatch.setattr(fetching._Link, "_hear", lambda _, frame: heard.append(frame))
 
     async def main():
-        link = fetching._Link(None, None, ())
+        link = fetching._Link(None, None, None, ())
         handling = asyncio.ensure_future(link._handle(encode(Drop(value=(1,))) * 2000))
         while not handling.done():
             await asyncio.sleep(0)
@@ -265,7 +308,7 @@ def test_others_take_turns_while_a_large_value_within_its_frame_is_stored(monkey
     turns, arrived = [], []
 
     async def main():
-        link = fetching._Link(None, None, ())
+        link = fetching._Link(None, None, None, ())
         monkeypatch.setattr(link, "_settle", lambda _, payload: arrived.append(len(payload)))
         handling = asyncio.ensure_future(link._handle(encode(Keep(value=7, extent=(8 << 20,), payload=bytes(8 << 20)))))
         while not handling.done():

@@ -7,6 +7,7 @@ from woolexec.core.offer import NOTHING
 from woolexec.mesh.server import acceptor as acceptor_module
 from woolexec.mesh.server import memory_guard
 from woolexec.mesh.server.capacity import Places
+from woolexec.mesh.server.fetching import Fetching
 from woolexec.mesh.server.memory_guard import PATIENCE as GIVEN_UP
 from woolexec.mesh.server.memory_guard import MemoryGuard
 from woolexec.mesh.server.peer import Peer
@@ -135,3 +136,16 @@ def test_link_of_the_client_that_holds_most_ends_with_the_reason(reading, monkey
         eventually(lambda: "short of memory" in pool._peers.explain())
         reading["used"] = 0
         assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_link_over_which_values_are_fetched_ends_if_that_takes_most(reading, monkeypatch):
+    monkeypatch.setattr(memory_guard, "PATIENCE", 0.05)
+    monkeypatch.setattr(Fetching, "bytes_here", 500 << 20)
+    ended = []
+    monkeypatch.setattr(Fetching, "end_largest", ended.append)
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        fetching = peer._acceptor.fetching
+        reading["used"] = 950
+        eventually(lambda: fetching.is_stopped and ended)
+        reading["used"] = 0
+        eventually(lambda: not fetching.is_stopped)

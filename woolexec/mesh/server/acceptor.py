@@ -226,10 +226,13 @@ class Acceptor:
     async def guard_memory(self) -> None:
         """Refuse before memory runs out, until cancelled."""
 
-        def end(served: Any, reason: str) -> None:
-            served.refuse(self.served[served], reason)
+        def end(holder: Any, reason: str) -> None:
+            if holder is self.fetching:
+                self.fetching.end_largest()
+            else:
+                holder.refuse(self.served[holder], reason)
 
-        await MemoryGuard(self.places, lambda: list(self.served), end, self._log, memory).run()
+        await MemoryGuard(self.places, lambda: [*self.served, self.fetching], end, self._log, memory).run()
 
     async def end_untrusted(self) -> None:
         """End the links of clients whose certificate or authority has been withdrawn, until cancelled."""

@@ -1,7 +1,8 @@
 """
 Fetching values from other peers, straight, for the calls of clients.
 
-All values that one peer has for us come over one link, which ends when it has not been used for a while.
+All values that one peer has for us come over one link, which ends when it has not been used for a while.  What has
+arrived of values over all links is bounded, because it counts for no client before it is whole.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.messages import FRAMES, Turn, handle_all
 from woolexec.mesh.link.outbox import ON_LINK
 from woolexec.mesh.security.handshake import Caller
+from woolexec.platform.memory import usable_memory
 from woolexec.wire.fast_frames import decode_some
 from woolexec.wire.frames import Drop, Fetch, Keep, Stop, encode
 
@@ -47,6 +49,9 @@ _KNOWN = 1024
 _IDLE = 10.0
 """Seconds after which a link that is not used ends."""
 
+_PAUSE = 0.02
+"""How often it is checked whether there is memory again, in seconds."""
+
 _STALL = 15.0
 """Seconds after which a link over which nothing comes is given up."""
 
@@ -65,14 +70,37 @@ class Fetching:
 
     :param credentials: with which this peer shows other peers what it is
     :param compression: formats in which others may compress the values
+    :param limit: maximum number of bytes of values that have arrived in part; None: half of the memory that this
+        process may use
     """
 
-    def __init__(self, credentials: Credentials, compression: tuple[str, ...] = ()) -> None:
+    def __init__(self, credentials: Credentials, compression: tuple[str, ...] = (), limit: int | None = None) -> None:
         self._credentials, self._compression = credentials, compression
+        self._limit = usable_memory() // 2 if limit is None else limit
+        self.is_stopped = False  # as that of a client's session: nothing is read, because memory is short
+        self._running: set[_Link] = set()
         self._count = 0  # of the values that are being fetched
         self._links: dict[tuple[str, str], asyncio.Future[_Link]] = {}  # by address and identity
         self._unreachable: Recent[tuple[str, str], tuple[float, str]] = Recent(_KNOWN)  # until when, and why
         self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def bytes_here(self) -> int:
+        """The bytes of values that have arrived in part."""
+        return sum(link.size for link in self._running)
+
+    def wake(self) -> None:
+        """Do nothing: the links look whether they may go on."""
+
+    def end_largest(self) -> None:
+        """End the link over which most has arrived."""
+        if self._running:
+            max(self._running, key=lambda link: link.size).end()
+
+    def check(self) -> None:
+        """End a link if too much has arrived in part."""
+        if self.bytes_here > self._limit:
+            self.end_largest()
 
     async def run(self) -> None:
         """Run its links until cancelled."""
@@ -114,6 +142,8 @@ class Fetching:
             try:
                 link = await at_any(key[0], partial(self._open, taken, *key))
                 opened.set_result(link)
+                self._running.add(link)
+                taken.callback(self._running.discard, link)
                 await link.run(partial(self._end, key, opened))
             except (PeerRefusedError, CredentialsError, ProtocolError, ValueError, OSError) as exc:
                 why = str(exc)
@@ -152,14 +182,14 @@ class Fetching:
             except TimeoutError as exc:
                 raise PeerRefusedError("no answer") from exc
             taken.push_async_exit(trying.pop_all())
-        return _Link(stream, passage, self._compression)
+        return _Link(self, stream, passage, self._compression)
 
 
 class _Link:
     """A link to one peer, for values alone."""
 
-    def __init__(self, stream: Any, passage: Passage | None, compression: tuple[str, ...]) -> None:
-        self._stream = stream
+    def __init__(self, owner: Fetching, stream: Any, passage: Passage | None, compression: tuple[str, ...]) -> None:
+        self._owner, self._stream = owner, stream
         self._arriving = Arriving(offered=compression)
         self._arriving.passage = passage
         self._waiting: dict[int, asyncio.Future[bytes | File | Parts]] = {}
@@ -169,6 +199,15 @@ class _Link:
         self._is_leaving = False
         self._on_leave: Callable[[], object] = bool
         self._heard = 0  # counts messages
+
+    @property
+    def size(self) -> int:
+        """The bytes of values that have arrived in part."""
+        return self._arriving.size
+
+    def end(self) -> None:
+        """End, whatever is being fetched."""
+        self._stream.cancel()
 
     async def fetch(self, key: bytes) -> bytes | File | Parts:
         """
@@ -215,6 +254,9 @@ class _Link:
                     while (data := await self._stream.read()) is not end:
                         self._heard += 1
                         await self._handle(self._arriving.batch(data))
+                        self._owner.check()
+                        while self._owner.is_stopped:  # noqa: ASYNC110  # rare
+                            await asyncio.sleep(_PAUSE)
         finally:
             self._limit = None
 

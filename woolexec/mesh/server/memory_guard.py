@@ -53,7 +53,7 @@ class MemoryGuard:
     """
     Keeps one peer within its memory.
 
-    :param clients: returns the sessions
+    :param clients: returns the sessions, and what fetches values for them
     :param end: ends the link of a client for a reason
     :param read: returns the memory; None: it is not known
     """
