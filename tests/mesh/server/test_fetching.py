@@ -281,7 +281,7 @@ def test_link_that_ends_while_a_value_is_asked_for_is_told_of_once():
         gc.collect()
 
     logged = []
-    link = fetching._Link(Ended(), None, ())
+    link = fetching._Link(None, Ended(), None, ())
     asyncio.run(ask())
     assert not logged
 

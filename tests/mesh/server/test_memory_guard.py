@@ -142,7 +142,7 @@ def test_link_over_which_values_are_fetched_ends_if_that_takes_most(reading, mon
     monkeypatch.setattr(memory_guard, "PATIENCE", 0.05)
     monkeypatch.setattr(Fetching, "bytes_here", 500 << 20)
     ended = []
-    monkeypatch.setattr(Fetching, "end_largest", ended.append)
+    monkeypatch.setattr(Fetching, "end_largest", lambda fetching: ended.append(fetching))
     with Peer(1, credentials=CREDENTIALS) as peer:
         fetching = peer._acceptor.fetching
         reading["used"] = 950
