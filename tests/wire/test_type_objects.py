@@ -5,7 +5,9 @@ from typing import AnyStr, NewType, ParamSpec, TypeVar, TypeVarTuple
 import pytest
 
 from woolexec.wire import type_objects
+from woolexec.wire.by_value import dumps_by_value
 from woolexec.wire.type_objects import REDUCERS
+from woolexec.wire.unpickling import loads
 
 UserId = NewType("UserId", int)
 Local = TypeVar("Local")
@@ -110,3 +112,23 @@ if sys.version_info >= (3, 12):
 
         assert [type(each) for each in made.__type_params__] == [TypeVar, TypeVarTuple, ParamSpec]
         assert (made.__name__, made.__value__) == ("Tree", int)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated later since Python 3.14")
+@pytest.mark.parametrize("annotation", ["Later | None", "Later", "list[Later]"])
+def test_annotation_that_cannot_be_evaluated_arrives_without_its_namespaces(program, annotation):
+    main = program(
+        "import annotationlib, sys\n"
+        "unwanted = sys._getframe()\n"
+        f"class Node:\n    next: {annotation}\n"
+        "kind = annotationlib.get_annotations(Node, format=annotationlib.Format.FORWARDREF)['next']\n"
+        "class Later: pass\n"
+    )
+    main.Node.kind = main.kind
+
+    kind = loads(dumps_by_value(main.kind, lambda _: True))
+
+    assert kind is not main.kind
+    kind, mine = (typing.get_args(each)[0] if annotation == "list[Later]" else each for each in (kind, main.kind))
+    assert (kind.__owner__, kind.__forward_arg__) == (main.Node, mine.__forward_arg__)
+    assert kind.evaluate() == mine.evaluate()

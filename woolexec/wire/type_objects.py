@@ -1,8 +1,9 @@
 """
-Objects of `typing` that travel by value: the program's type variables of all kinds, type aliases and new types.
+Objects of `typing` that travel by value: the program's type variables of all kinds, type aliases and new types, and
+annotations that cannot be evaluated yet.
 
-Each is created once per process, under a tracker id that it has in all processes, so two functions that name it find
-the same object.
+Each but the last is created once per process, under a tracker id that it has in all processes, so two functions that
+name it find the same object.
 """
 
 from __future__ import annotations
@@ -120,7 +121,43 @@ def set_alias(alias: Any, value: Any) -> Any:
     return alias
 
 
-REDUCERS: dict[type, Any] = {typing.TypeVar: reduce_parameter, typing.NewType: reduce_new_type}
+# -- annotations that cannot be evaluated yet --------------------------------------------------------------------------
+
+
+def reduce_reference(obj: Any) -> tuple[Any, ...] | None:
+    """Reduce an annotation without the namespaces where it stands: it is evaluated in those of its owner, there."""
+    owner = getattr(obj, "__owner__", None)
+    if owner is None:  # as all are before Python 3.14: it has no namespaces, or nothing else
+        return None
+    cells = obj.__cell__
+    if type(cells) is dict:
+        cells = {name: cell for name, cell in cells.items() if name != "__classdict__"}
+    options = {
+        "module": obj.__forward_module__,
+        "is_argument": obj.__forward_is_argument__,
+        "is_class": obj.__forward_is_class__,
+    }
+    state = {"__owner__": owner, "__cell__": cells, "__extra_names__": obj.__extra_names__}
+    return make_reference, (obj.__forward_arg__, options), state, None, None, set_reference
+
+
+def make_reference(text: str, options: dict[str, Any]) -> Any:
+    """Create an annotation that cannot be evaluated yet."""
+    return typing.ForwardRef(text, **options)
+
+
+def set_reference(reference: Any, state: dict[str, Any]) -> Any:
+    """Set its owner, which may be a class that it is part of."""
+    for name, value in state.items():
+        setattr(reference, name, value)
+    return reference
+
+
+REDUCERS: dict[type, Any] = {
+    typing.TypeVar: reduce_parameter,
+    typing.NewType: reduce_new_type,
+    typing.ForwardRef: reduce_reference,
+}
 for _name, _reduce in (
     ("ParamSpec", reduce_parameter),
     ("TypeVarTuple", reduce_parameter),
