@@ -162,6 +162,22 @@ def test_value_with_a_changed_part_is_taken_again(main, worker):
     assert worker.take(main.total)() == (5, True)
 
 
+def test_globals_that_refer_to_each_other_in_circles_keep_what_tasks_change(main, worker):
+    main.define(
+        "class Node: count = 0\n"
+        "one, two, three = Node(), Node(), Node()\n"
+        "one.links, two.links, three.links = [two], [one, three], [two, one]\n"
+        "def step():\n"
+        "    one.count += 1\n"
+        "    return one.count, two.links[1].links[1].count, three.links[0].links[0] is one.links[0].links[0] is one\n"
+        "def second(): return two.links[0].count\n"
+        "def third(): return three.links[1].count\n"
+    )
+    assert [worker.take(main.step)() for _ in range(3)] == [(count, count, True) for count in (1, 2, 3)]
+    assert [worker.take(fn)() for fn in (main.third, main.second, main.third)] == [3] * 3
+    assert worker.take((main.third, main.step))[1]() == (4, 4, True)
+
+
 def test_globals_that_refer_to_each_other_in_a_circle_arrive(main, worker):
     main.define(
         "loop = [1]\n"

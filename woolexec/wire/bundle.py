@@ -214,9 +214,9 @@ class _Bundler:
                 group = self._pickle(owner, keys)
                 break
             except _Circle as circle:
-                if key not in circle.keys:
+                if circle.keys[0] not in keys:  # whose pickle is to have them all
                     raise
-                keys = tuple(dict.fromkeys(keys + circle.keys))
+                keys = tuple(sorted({*keys, *circle.keys}))  # their digest depends on nothing else then
             finally:
                 del self._stack[depth:]
         for each in keys:
