@@ -258,7 +258,12 @@ def _variable(variable: ContextVar[Any]) -> Any:
 
 _COPY: Any = copyreg
 IMPORTABLE = frozenset(
-    [_COPY.__newobj__, _COPY._reconstructor, classes.find_at_home, classes.find_member, global_of],
+    [
+        *(_COPY.__newobj__, _COPY._reconstructor),
+        *(callables.make_cell, callables.set_cell),
+        *(classes.find_at_home, classes.find_member),
+        global_of,
+    ],
 )
 """Functions that nearly all pickles refer to."""
 

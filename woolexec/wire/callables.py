@@ -120,12 +120,13 @@ def with_cells(newargs: tuple[Any, ...], slots: dict[str, Any], fn: Any) -> tupl
 def _cell(cell: Any) -> Any:
     """Reduce a captured variable to one that is set afterwards: its value may be a function that captures it."""
     try:
-        return _make_cell, (), (cell.cell_contents,), None, None, _set_cell
+        return make_cell, (), (cell.cell_contents,), None, None, set_cell
     except ValueError:  # it is empty
-        return _make_cell, ()
+        return make_cell, ()
 
 
-def _make_cell() -> CellType:
+def make_cell() -> CellType:
+    """Create an empty captured variable."""
     return CellType()
 
 
@@ -135,7 +136,8 @@ def cell_of(fn: Any, index: int) -> CellType:
     return cell
 
 
-def _set_cell(cell: Any, state: tuple[Any]) -> None:
+def set_cell(cell: Any, state: tuple[Any]) -> None:
+    """Set a captured variable."""
     (cell.cell_contents,) = state
 
 
