@@ -29,7 +29,7 @@ class TaskStatistics:
     The tasks of a pool by state; the items of `map` count as tasks.
 
     Four numbers describe the present: `held` tasks wait for the values of futures among their arguments, `queued` tasks
-    wait for a worker or a peer, `sent` tasks are with a worker or a peer that is not known to have started them, and
+    wait for a worker or a peer, `sent` tasks are on their way to or from a worker or a peer, or wait there, and
     `running` tasks have been started.  The others count the tasks that have ended since the pool was created:
     `returned` a value, `failed` with an exception or a timeout, `lost` with a worker or a peer, or `cancelled`.
     `retried` is how often a task was started again.

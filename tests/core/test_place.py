@@ -1,13 +1,38 @@
+from types import SimpleNamespace
+
 from woolexec.core.call import Call, Function
 from woolexec.core.place import Place
 from woolexec.core.window import BYTES, DEPTH, HORIZON
 
 
-def filled(count, cost=0.0, size=0):
-    place = Place()
+class Worker(Place):
+    page = SimpleNamespace(started=3)
+
+
+def filled(count, cost=0.0, size=0, made=Place):
+    place = made()
     for number in range(1, count + 1):
         place.sent(Call(Function(b"", "f"), b"", None), number, cost, size)
     return place
+
+
+def test_call_that_a_worker_runs_is_the_innermost_one_whose_outcome_is_not_on_its_way():
+    place = filled(5, made=Worker)
+    calls = [*place.outstanding.values()]
+
+    assert place.current is calls[2]
+    assert [place.runs_here(call) for call in calls] == [False, False, True, False, False]
+
+    place.waiting = [1]  # 2 has ended, and 3 runs on top of 1
+    assert [place.runs_here(call) for call in calls] == [True, False, True, False, False]
+
+    for number in (2, 3):
+        place.gone(number, 0)
+    place.waiting = []  # 1 goes on
+    assert place.current is calls[0]
+
+    place.gone(1, 0)
+    assert place.current is None
 
 
 def test_idle_place_takes_a_call_of_unknown_cost_and_any_size():

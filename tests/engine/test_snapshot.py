@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.faults.tasks import SOON, die, double, double_beside, eventually, hold, nap, release, throw, wait_held
-from woolexec import PeerPoolExecutor, Statistics, progress
+from woolexec import PeerPoolExecutor, Statistics, current_executor, progress
 
 
 def function(pool, name):
@@ -97,6 +97,24 @@ def test_running_task_and_those_that_wait_are_told_apart(tmp_path):
         assert len(list(items)) == 1000
         found = pool.statistics()
         assert (found.tasks.cancelled, found.tasks.running, found.tasks.sent, found.tasks.queued) == (100, 0, 0, 0)
+
+
+def ask_then_hold(folder):
+    assert current_executor().submit(abs, -1).result(SOON) == 1
+    hold(folder)
+
+
+def test_task_that_goes_on_after_its_own_tasks_runs(tmp_path):
+    with PeerPoolExecutor(1) as pool:
+        held = pool.submit(ask_then_hold, tmp_path)
+        wait_held(tmp_path)
+        assert eventually(lambda: pool.statistics().tasks.returned == 1)
+        found = pool.statistics()
+        [worker] = found.workers
+        assert (worker.state, worker.task, found.tasks.running) == ("running", "ask_then_hold", 1)
+        assert worker.seconds > 0
+        release(tmp_path)
+        held.result(SOON)
 
 
 def test_task_that_waits_for_values_is_held(tmp_path):

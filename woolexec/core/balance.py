@@ -134,7 +134,7 @@ class Balance:
         for worker in self._workers.values():
             if worker.recalling or worker.waiting or len(worker.outstanding) < 2:
                 continue
-            call = worker.outstanding.get(worker.page.started)
+            call = worker.current
             if call is not None and now - worker.page.since > max(STUCK, 2 * call.cost):
                 return worker, 0
         return None

@@ -186,6 +186,19 @@ class Place:
         return call.number <= self.page.started
 
     @property
+    def current(self) -> Call | None:
+        """The call that a worker's main thread runs, or that waits there with none of its own tasks on top of it."""
+        started = self.page.started
+        call = self.outstanding.get(started)
+        if call is None:  # that one has ended: another one that it ran on top of goes on, or waits
+            call = next((each for number, each in reversed(self.outstanding.items()) if number < started), None)
+        return call
+
+    def runs_here(self, call: Call) -> bool:
+        """Return whether a worker's main thread has this outstanding call; the outcomes of others are on their way."""
+        return call is self.current or call.number in self.waiting
+
+    @property
     def last_started(self) -> int:
         """Number of the last call that may have been started."""
         return self.page.started

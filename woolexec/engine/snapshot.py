@@ -82,10 +82,11 @@ def tasks(scheduler: Scheduler, functions: Sequence[FunctionStatistics] = ()) ->
     queued = queue.claimable - held + queue.items() + scheduler.lanes.queue.items()
     sent = running = 0
     for place in scheduler.places:
+        is_thread = place.candidate is None and not place.is_lane
         for call in place.outstanding.values():
             if call.function.lane != LIFE:
                 sent += call.count or 1
-                running += bool(place.has_started(call))
+                running += place.runs_here(call) if is_thread else bool(place.has_started(call))
     return TaskStatistics(
         held=held + items,
         queued=max(0, queued),
@@ -128,13 +129,13 @@ def _durations(histogram: Histogram, count: int, total: float | None) -> Duratio
 
 
 def _worker(worker: Worker) -> WorkerStatistics:
-    call = _current(worker)
+    call = worker.current
     began = None if call is None else worker.began(call.number)
     lane = worker.lane_place
     coroutines = sum(call.function.lane != LIFE for call in lane.outstanding.values() if lane.has_started(call))
     if worker.stopping or worker.is_dead or worker.ended_for is not None:
         state = "ending"
-    elif call is not None and worker.waiting and not worker.above:
+    elif call is not None and call.number in worker.waiting:
         state = "waiting"
     elif call is not None or coroutines:
         state = "running"
@@ -160,14 +161,6 @@ def _progress(call: Call | None) -> tuple[float, float | None, str] | None:
     if said is None or not isfinite(said.done) or not isfinite(said.total or 0):
         return None
     return said.done, said.total, said.text
-
-
-def _current(worker: Worker) -> Call | None:
-    """Return the call that the main thread of a worker runs, on top of those that wait."""
-    call = worker.outstanding.get(worker.page.started)
-    if call is None and worker.waiting:
-        call = worker.outstanding.get(worker.waiting[-1])
-    return call
 
 
 def _lost(lost: Lost) -> WorkerStatistics:
