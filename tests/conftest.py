@@ -34,6 +34,10 @@ if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tes
     os.environ["WOOLEXEC_STATE"] = tempfile.mkdtemp(prefix="woolexec-tests-")
     atexit.register(shutil.rmtree, os.environ["WOOLEXEC_STATE"], ignore_errors=True)
 
+# What programs print that tests start is what they print for everybody.
+for name in ("CLICOLOR_FORCE", "FORCE_COLOR", "PYTEST_ADDOPTS", "PYTHON_COLORS", "PY_COLORS"):
+    os.environ.pop(name, None)
+
 # Many workers import numpy, which takes them a third less time if it makes no threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -177,8 +181,13 @@ def _limit(item: pytest.Item) -> float:
     return float(marker.args[0] if marker.args else marker.kwargs.get("timeout", 0))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None:
+        # pytest-timeout stops its watch a little later; if time is up while the failure is written down, the run ends.
+        signal.setitimer(signal.ITIMER_REAL, 0)
     report = yield
     if report.failed:
         item.stash[_failed] = True

@@ -75,6 +75,20 @@ def test_a_test_that_swallows_its_time_limit_ends_the_run_with_all_stacks(tmp_pa
     assert "in test_hangs" in ran.stderr
 
 
+def test_time_that_is_up_while_a_failure_is_written_down_does_not_end_the_run(tmp_path):
+    ran = run_pytest(
+        tmp_path,
+        "import time\n"
+        "def test_fails():\n"
+        "    __tracebackhide__ = lambda _: time.sleep(0.5)\n"
+        "    assert False\n"
+        "def test_goes_on(): pass\n",
+        "--timeout=0.4",
+        grace=30,
+    )
+    assert "1 failed, 1 passed" in ran.stdout, ran.stdout
+
+
 @pytest.mark.slow
 def test_a_test_that_leaves_a_thread_fails(tmp_path):
     leaky = "import threading\ndef test_leaks(): threading.Timer(1.5, int).start()\n"
