@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+from urllib.parse import quote
 
 import pytest
 
@@ -103,14 +104,14 @@ def test_doctor_says_that_no_peer_is_found(tmp_path, capsys):
 @pytest.fixture
 def fake_ssh_program(tmp_path, monkeypatch):
     program = tmp_path / "ssh"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_ssh.__file__} "$@"\n')
+    program.write_text(f"#!/bin/sh\n{fake_ssh.command()}\n")
     program.chmod(0o700)
     monkeypatch.setenv("WOOLEXEC_SSH", str(program))
 
 
 @pytest.mark.usefixtures("fake_ssh_program")
 def test_peers_and_doctor_start_a_peer_by_ssh_and_ask_it_while_it_is_there(capsys):
-    where = f"ssh://far/1?python={sys.executable}"
+    where = f"ssh://far/1?python={quote(sys.executable)}"
     assert cli.main(["peers", where, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["usable"], row["workers"]) == (True, 1)

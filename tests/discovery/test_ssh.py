@@ -1,6 +1,7 @@
 """A peer that is started over ssh; `tests.mesh.fake_ssh` stands in for the connection, the peer is a real one."""
 
 import os
+import re
 import shlex
 import signal
 import stat
@@ -20,7 +21,7 @@ from woolexec.discovery.ssh import Ssh
 @pytest.fixture(autouse=True)
 def fake(tmp_path, monkeypatch):
     program = tmp_path / "ssh"
-    program.write_text(f'#!/bin/sh\necho $$ >>{tmp_path}/pids\nexec {sys.executable} {fake_ssh.__file__} "$@"\n')
+    program.write_text(f"#!/bin/sh\necho $$ >>'{tmp_path}/pids'\n{fake_ssh.command()}\n")
     program.chmod(stat.S_IRWXU)
     monkeypatch.setenv("WOOLEXEC_SSH", str(program))
     return program
@@ -90,8 +91,8 @@ def test_connection_that_breaks_is_made_again(fake):
 def test_end_of_a_connection_is_noticed_while_a_child_of_ssh_holds_its_output(fake, monkeypatch, when):
     monkeypatch.setattr(ssh, "_OVER", 0.02)
     lines = fake.read_text().splitlines()
-    holds = f"[ -e {fake}.held ] || {{ sleep 1000 <&- 2>&- & echo $! >{fake}.held; }}"
-    fails = f"[ -e {fake}.failed ] || {{ touch {fake}.failed; exit 1; }}" if when == "starts" else ":"
+    holds = f"[ -e '{fake}.held' ] || {{ sleep 1000 <&- 2>&- & echo $! >'{fake}.held'; }}"
+    fails = f"[ -e '{fake}.failed' ] || {{ touch '{fake}.failed'; exit 1; }}" if when == "starts" else ":"
     fake.write_text("\n".join([lines[0], holds, fails, *lines[1:]]))
     try:
         with connected() as pool:
@@ -110,18 +111,19 @@ def test_end_of_a_connection_is_noticed_while_a_child_of_ssh_holds_its_output(fa
     ("host", "message"), [("denied", r"exit code 1: me@denied: Permission denied"), ("absent", r"no-such-woolexec")]
 )
 def test_reason_why_there_is_no_peer_is_told(host, message):
-    with connected(host, peers_timeout=3.0) as pool, pytest.raises(NoPeersError, match=message):
-        pool.submit(abs, -1).result(PATIENCE)
+    with connected(host, peers_timeout=0.1) as pool:
+        eventually(lambda: re.search(message, pool._peers.explain()))
+        with pytest.raises(NoPeersError, match=message):
+            pool.submit(abs, -1).result(PATIENCE)
 
 
 @pytest.mark.slow
 def test_host_that_does_not_answer_is_given_up_and_tried_again(monkeypatch):
     monkeypatch.setattr(ssh, "_STARTING", 0.05)
-    with (
-        connected("silent", peers_timeout=3.0) as pool,
-        pytest.raises(NoPeersError, match=r"not ready within 0\.05 s"),
-    ):
-        pool.submit(abs, -1).result(PATIENCE)
+    with connected("silent", peers_timeout=0.1) as pool:
+        eventually(lambda: "not ready within 0.05 s" in pool._peers.explain())
+        with pytest.raises(NoPeersError, match=r"not ready within 0\.05 s"):
+            pool.submit(abs, -1).result(PATIENCE)
 
 
 def test_program_that_is_not_there_is_named(monkeypatch):

@@ -148,8 +148,8 @@ def one_node(tmp_path):
     room = tmp_path / "bin"
     room.mkdir()
     for name, command in {
-        "python": f'exec {sys.executable} -W error "$@"',
-        "woolexec": f'exec {sys.executable} -m woolexec "$@"',
+        "python": f'exec "{sys.executable}" -W error "$@"',
+        "woolexec": f'exec "{sys.executable}" -m woolexec "$@"',
         "srun": 'exec "${@/0.0.0.0/127.0.0.1}"',
     }.items():
         (room / name).write_text(f"#!/bin/bash\n{command}\n")

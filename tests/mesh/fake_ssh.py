@@ -7,11 +7,17 @@ In the place of ``ssh``: runs the command on this host, and forwards the Unix so
 import contextlib
 import os
 import selectors
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
+
+
+def command():
+    """Return the shell command that stands in for ``ssh``; its arguments follow."""
+    return f'exec {shlex.join([sys.executable, __file__])} "$@"'
 
 
 def pipe(one, other):

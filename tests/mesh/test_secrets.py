@@ -22,6 +22,7 @@ import threading
 import traceback
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -638,7 +639,7 @@ def test_doctor_and_the_list_of_peers_show_no_secret(arguments, token, room, fil
 )
 def test_certs_print_no_key(arguments, code, room, capfd):
     folder = authority_in(room / "made")
-    action = arguments.format(folder).split()
+    action = [word.format(folder) for word in arguments.split()]
     assert cli.main(["certs", *action, *([] if action[0] == "show" else [f"--folder={folder}"])]) == code
     said = "".join(capfd.readouterr())
     assert said
@@ -737,7 +738,7 @@ def test_peers_of_the_demo_are_told_their_token_unseen():
 # -- ssh ---------------------------------------------------------------------------------------------------------------
 
 
-FAKE = f'exec {sys.executable} {fake_ssh.__file__} "$@"'
+FAKE = fake_ssh.command()
 
 
 @pytest.fixture
@@ -787,7 +788,7 @@ def test_token_of_a_peer_over_ssh_goes_by_stdin_and_is_seen_nowhere(room, tokens
 @pytest.mark.parametrize("host", ["denied", "absent"])
 def test_reason_why_there_is_no_peer_over_ssh_does_not_hold_the_token(host, tokens, over, journal):
     over(FAKE)
-    late, exc = turned_away(f"ssh://{host}/1?python={sys.executable}", None, "exit code")
+    late, exc = turned_away(f"ssh://{host}/1?python={quote(sys.executable)}", None, "exit code")
     assert tokens
     assert not found(journal() | {"late": told_by(late), "error": told_by(exc)}, tokens)
 

@@ -155,7 +155,7 @@ def test_who_comes_after_a_final_refusal_finds_the_right_peer_that_is_there_now(
 @pytest.mark.parametrize("python", [None, "/no/such/python"])
 def test_host_without_woolexec_fails_at_once(monkeypatch, tmp_path, python):
     program = tmp_path / "ssh"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_ssh.__file__} "$@"\n')
+    program.write_text(f"#!/bin/sh\n{fake_ssh.command()}\n")
     program.chmod(0o700)
     monkeypatch.setenv("WOOLEXEC_SSH", str(program))
     with PeerPoolExecutor(peers=Ssh("absent", python=python), peers_timeout=None) as pool:
