@@ -44,3 +44,22 @@ def test_it_ends_with_the_task_whose_outcome_is_that_of_its_parent(way, how, cod
     with shared(1) as pool:
         assert WAYS[way](pool, how) == code
         assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def fork_first(item, path):
+    if item == 0:
+        return fork("returns")
+    with open(path, "a") as file:
+        file.write(str(item))
+    return item
+
+
+@pytest.mark.parametrize("chunksize", [None, 5])
+def test_it_runs_no_other_item_of_its_batch(tmp_path, chunksize):
+    path = str(tmp_path / "items")
+
+    with shared(1) as pool:
+        assert list(pool.map(fork_first, range(5), [path] * 5, chunksize=chunksize)) == list(range(5))
+
+    with open(path) as file:
+        assert file.read() == "1234"

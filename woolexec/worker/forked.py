@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+_RUNS_ITEMS = sync_lane.SyncLane._results.__code__
+
 
 def watch() -> None:
     """Have processes that are forked from this worker end with the task."""
@@ -34,6 +36,11 @@ def _forked() -> None:
         (sync_lane, "dump_failure", lambda exc, **_: _leave_for(exc)),  # of an item of a map
     ):
         setattr(owner, name, end)
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _RUNS_ITEMS:
+            frame.f_locals["items"].clear()  # those that are left are the parent's to run
+        frame = frame.f_back
 
 
 def _leave_for(exc: BaseException) -> NoReturn:
