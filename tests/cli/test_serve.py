@@ -243,7 +243,7 @@ def test_peer_without_an_address_refuses_a_folder_of_sockets_that_others_can_cha
 
 def test_address_to_announce_takes_an_address_to_listen_at(capsys):
     assert cli.main(["serve", "--advertise", "far.example:7437"]) == 2
-    assert "--advertise is of no use without --bind" in capsys.readouterr().err
+    assert "--advertise needs --bind" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["", "short"])

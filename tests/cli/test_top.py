@@ -67,7 +67,7 @@ def test_a_pool_is_there_until_it_ends(capsys):
 def test_a_process_without_a_page_is_named(pool, capsys):
     assert cli.main(["top", "--timeout=30", str(os.getppid())]) == 2
     said = capsys.readouterr().err
-    assert f"process {os.getppid()} is none of this user that has a pool with a page" in said
+    assert f"process {os.getppid()} has no pool with a page, or is not of this user" in said
     assert "woolexec serve --dashboard" in said
 
 

@@ -24,7 +24,7 @@ def test_discovery_without_watch_finds_nothing():
 
 
 def test_discovery_without_announce_says_that_it_cannot():
-    with pytest.raises(DiscoveryError, match="Mine finds peers, but cannot announce them"):
+    with pytest.raises(DiscoveryError, match="Mine can find peers, but cannot announce them"):
         Mine().announce(ONE)
 
 

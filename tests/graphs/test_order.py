@@ -109,7 +109,7 @@ def test_missing_key_is_named_with_the_node_that_needs_it():
 
 
 def test_missing_key_that_is_asked_for_is_named():
-    with pytest.raises(KeyError, match="'z' is asked for, and is not in the graph"):
+    with pytest.raises(KeyError, match="'z' is requested, but is not in the graph"):
         Plan({"a": 1}, ["a", "z"])
 
 

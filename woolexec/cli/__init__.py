@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="woolexec", description="Run Python calls on all cores of this machine.")
+    parser = argparse.ArgumentParser(
+        prog="woolexec", description="Run Python calls in pools of worker processes and on peers."
+    )
     parser.add_argument("--version", action="store_const", const=_version, dest="run", help=_VERSION)
     parser.set_defaults(run=lambda _: _help(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -45,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: the usable CPUs)")
     demo.add_argument("--limit", type=_positive, metavar="N", help="parse only N files (default: all)")
-    demo.add_argument("--peers", type=_positive, default=0, metavar="N", help="use N peers, started here (default: 0)")
+    demo.add_argument("--peers", type=_positive, default=0, metavar="N", help="use N local peers (default: 0)")
     demo.add_argument("--timeline", metavar="PAGE", help="write the timeline of the run to this HTML file")
     demo.add_argument("--json", action="store_true", help="print the figures as JSON")
     demo.set_defaults(run=_demo)
@@ -78,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _of(module: str, name: str = "run") -> Callable[[argparse.Namespace], int]:
-    """Return what runs a command, whose module is loaded when it runs: the others would make the start longer."""
+    """Return a function that runs a command and imports its module only then, to keep the start short."""
 
     def run(options: argparse.Namespace) -> int:
         code: int = getattr(import_module(f"woolexec.cli.{module}"), name)(options)
@@ -104,7 +106,7 @@ def _add_peers(commands: Any) -> None:
     doctor = commands.add_parser("doctor", help="check each step of connecting to a peer", description=_DOCTOR)
     doctor.add_argument("where", nargs="+", metavar="WHERE", help="as peers= of PeerPoolExecutor")
     doctor.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
-    doctor.add_argument("--brief", action="store_true", help="print only what fails, as for the probe of a container")
+    doctor.add_argument("--brief", action="store_true", help="print only failures, for example in a container's probe")
     doctor.set_defaults(run=_of("peers", "doctor"))
 
 
@@ -116,7 +118,7 @@ def _add_timeline(commands: Any) -> None:
 
 
 def _add_stack(commands: Any) -> None:
-    parser = commands.add_parser("stack", help="print where running tasks are", description=_STACK)
+    parser = commands.add_parser("stack", help="print the stacks of running tasks", description=_STACK)
     parser.add_argument("where", metavar="ADDRESS|PID", help="a peer; a process that has a pool, or a worker")
     parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for answers (default: 2)")
     parser.add_argument("--json", action="store_true", help="print the stacks as JSON")
@@ -124,10 +126,10 @@ def _add_stack(commands: Any) -> None:
 
 
 def _add_top(commands: Any) -> None:
-    parser = commands.add_parser("top", help="show what pools on this machine do, and peers", description=_TOP)
+    parser = commands.add_parser("top", help="show what pools on this machine, and peers, are doing", description=_TOP)
     parser.add_argument("where", nargs="*", metavar="PID|ADDRESS", help="processes and peers (default: all pools)")
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
-    parser.add_argument("--once", action="store_true", help="print the tables, and end")
+    parser.add_argument("--once", action="store_true", help="print the tables once and exit")
     parser.add_argument(
         "--web", action="store_true", help="print the URLs of the pools' pages, and serve a page of each peer"
     )
@@ -150,7 +152,7 @@ def _add_certs(commands: Any) -> None:
         action.add_argument("--name", metavar="NAME", help=f"name of the owner (default: {name})")
         action.add_argument("--days", type=_positive, metavar="N", help=f"days of validity (default: {days})")
         action.set_defaults(act=_of("certs", act))
-    revoke = actions.add_parser("revoke", help="have peers and clients refuse certificates from now on")
+    revoke = actions.add_parser("revoke", help="make peers and clients refuse certificates from now on")
     revoke.add_argument(
         "which", nargs="+", metavar="WHICH", help="the file of a certificate, or a serial number in hex"
     )
@@ -159,30 +161,30 @@ def _add_certs(commands: Any) -> None:
     )
     revoke.set_defaults(act=_of("certs", "revoke"))
     token = actions.add_parser("token", help="make a token, for peers and clients without certificates")
-    token.add_argument("--file", metavar="FILE", help="write it to this new file, and do not print it")
+    token.add_argument("--file", metavar="FILE", help="write it to this new file instead of printing it")
     token.set_defaults(act=_of("certs", "token"))
     show = actions.add_parser("show", help="print the contents of a certificate")
     show.add_argument("file", metavar="FILE")
     show.set_defaults(act=_of("certs", "show"))
 
 
-_PEERS = "Find peers, ask each for its properties, and list them; for a peer that cannot be used print the reason."
+_PEERS = "Find peers, ask each for its properties, and list them; print the reason if a peer cannot be used."
 
 _DOCTOR = (
-    "Try each step that a client takes to connect to peers, and print what to do about a step that fails. "
+    "Try each step that a client takes to connect to peers, and print what to do if a step fails. "
     "Credentials are taken from WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, _CERT and _KEY, or are the token of this user."
 )
 
 _STACK = (
     "Print the stack of each running task, without stopping it. At a peer this needs the certificate of an operator "
     "(woolexec certs issue operator), or the peer's Unix socket and its user; credentials are taken as by doctor. A "
-    "process is one of this user on this machine: a program with a pool, a peer, or a worker."
+    "process must be one of this user on this machine: a program with a pool, a peer, or a worker."
 )
 
 _TOP = (
-    "Show what pools of this user on this machine do, as their statistics() tells it. They are those that were made "
-    "with dashboard=, or in a program with WOOLEXEC_DASHBOARD in its environment. In a terminal it is shown until q is "
-    "pressed, which needs the rich package: pip install 'woolexec[top]'. What a peer does for each of its clients is "
+    "Show the statistics() of pools of this user on this machine. Only pools with a dashboard are found: made with "
+    "dashboard=, or in a program with WOOLEXEC_DASHBOARD in its environment. In a terminal the view is updated until q "
+    "is pressed, which needs the rich package: pip install 'woolexec[top]'. What a peer does for each of its clients is "
     "shown to operators, as by stack."
 )
 
@@ -192,8 +194,8 @@ _CERTS = (
 )
 
 _TIMELINE = (
-    "Make one HTML file of what PeerPoolExecutor.trace has written: a timeline with a lane for each worker. It needs "
-    "nothing else, no network either. Perfetto (ui.perfetto.dev) and chrome://tracing open TRACE itself."
+    "Make one HTML file from a trace that PeerPoolExecutor.trace has written: a timeline with a lane for each worker. "
+    "It needs no other file and no network. Perfetto (ui.perfetto.dev) and chrome://tracing can open TRACE."
 )
 
 _COMPLETION = (
@@ -210,7 +212,7 @@ _DEMO = (
 
 
 _SERVE = (
-    "Run the tasks of other processes in workers of this one, until SIGTERM. They connect to it with "
+    "Run the tasks of other processes in workers of this one, until SIGTERM. These processes connect with "
     "PeerPoolExecutor(peers='HOST:PORT')."
 )
 

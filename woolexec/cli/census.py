@@ -41,7 +41,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """The counts of one file; ``error`` if Python's parser refuses it, as it must some files of the test suite."""
+    """The counts of one file; ``error`` if Python's parser refuses it, as it does some files of the test suite."""
 
     file: str
     lines: int

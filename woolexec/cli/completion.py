@@ -1,8 +1,8 @@
 """
 ``woolexec completion``: a completion script for a shell, made from the command's parsers.
 
-The script contains the words of each command as they are when it is made.  The values of options are left to the shell,
-which completes file names.
+The script contains the words of each command at the time when it is made.  For the values of options the shell
+completes file names.
 """
 
 from __future__ import annotations

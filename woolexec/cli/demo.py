@@ -131,7 +131,7 @@ def _timed(
 
 
 def _leave_interrupts_to_the_parent() -> None:
-    """Keep the standard library's workers from printing a traceback each at Ctrl-C; woolexec's print none."""
+    """Ignore Ctrl-C, so that the standard library's workers do not print a traceback each; woolexec's print none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

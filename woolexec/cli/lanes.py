@@ -1,4 +1,4 @@
-"""A timeline as text: for each worker, how busy it was."""
+"""A timeline as text that shows how busy each worker was."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 def lanes_of(events: Iterable[dict[str, Any]], width: int) -> Iterator[str]:
     """
-    Yield a line for each lane of a trace, with a block as high as the share of the time in which something ran.
+    Yield a line for each lane of a trace; the height of each block is the share of its time in which something ran.
 
     :param width: number of blocks in a line
     """

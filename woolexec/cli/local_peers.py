@@ -66,7 +66,7 @@ def local_peer(bind: str, workers: int, token: str | None, *more: str) -> Iterat
         "--json",
         "--log-level=warning",
     ]
-    # With our import path: woolexec may be in one file (pex, shiv), where `python -m woolexec` does not find it.
+    # With this process's import path: woolexec may be in one file (pex, shiv), where `python -m woolexec` fails.
     code = f"import sys; sys.path[:] = {import_path()!r}; from woolexec.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "serve", *settings, *more]
     with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # no Ctrl-C for the peer

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MANY, _NAMED = 64, 20
-"""Number of records from which on they are probed first, and of those listed at which nobody answers then."""
+"""Minimum number of records that are probed first, and maximum number listed of those that do not answer then."""
 
 _PROBES, _PATIENCE = 500, 1.0
 """Maximum number of probes at a time, and seconds for each record."""
@@ -136,9 +136,9 @@ async def _gather(
 
 async def _likely(records: list[Record], credentials: Credentials) -> tuple[list[Record], int]:
     """
-    Leave out most of very many records at which nobody answers.
+    If there are very many records, leave out most of those that do not answer.
 
-    :return: the others, and how many were left out
+    :return: the remaining records, and how many were left out
     """
     from woolexec.mesh.client.probe import Prober
     from woolexec.platform.posix import descriptor_limit
@@ -191,7 +191,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
             rest = "-", "-", row["pool"] or "-", f"cannot be used: {row['reason']}"
         lines.append((row["address"], *rest))
     widths = [max(len(printable(line[column])) for line in lines) for column in range(len(lines[0]) - 1)]
-    for *cells, last in ([*map(printable, line)] for line in lines):  # strangers have written some of it
+    for *cells, last in ([*map(printable, line)] for line in lines):  # some of it was written by strangers
         print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
 
 
@@ -217,7 +217,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def _look_between(usable: list[UsablePeer]) -> None:
-    """Say which peers cannot give each other values."""
+    """Print which peers cannot send each other values."""
     from woolexec.mesh.client.between import MOST, barriers
 
     count = len({peer.welcome.identity for peer in usable})
@@ -228,11 +228,9 @@ def _look_between(usable: list[UsablePeer]) -> None:
     for peer, other, reason in found[:_NAMED]:
         print(printable(f"  note  {peer.address} cannot reach {other.address}: {reason}"))
     if found:
-        print(
-            "        what one of these needs of the other goes through your program, which is slower: let them connect"
-        )
+        print("        values between these two go through your program, which is slower: let them connect")
     if len(found) > _NAMED:
-        print(f"        and so it is with {len(found) - _NAMED} more pairs")
+        print(f"        and {len(found) - _NAMED} more pairs")
     if count > MOST:
         print(f"  note  only {MOST} of {count} peers were asked")
     if not found:
@@ -240,7 +238,7 @@ def _look_between(usable: list[UsablePeer]) -> None:
 
 
 async def _examine(usable: list[UsablePeer], record: Record, credentials: Credentials, *, is_brief: bool) -> bool:
-    """Try the addresses of a peer until one works, and add it then."""
+    """Try the addresses of a peer until one works, and add that one."""
     from woolexec.mesh.client.doctor import examine
 
     for address in record.addresses:
@@ -252,7 +250,7 @@ async def _examine(usable: list[UsablePeer], record: Record, credentials: Creden
                 continue
             lines.append(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
             lines += [f"        {step.advice}"] if step.advice else []
-        if not (works and is_brief):  # all at once: peers are tried concurrently, and their lines must not mix
+        if not (works and is_brief):  # in one piece: peers are tried concurrently, and their lines must not mix
             print("\n".join(map(printable, lines)))
         if works:
             return True

@@ -1,12 +1,12 @@
 """
 ``woolexec serve``: run a peer.
 
-When it is ready it prints one line to stdout.  After SIGTERM or Ctrl-C clients are told to send no more tasks, and it
-ends when those that they have sent are done; a second signal ends it at once.  Its log is written to stderr: see
-`woolexec.cli.log`.
+When the peer is ready, it prints one line to stdout.  After SIGTERM or Ctrl-C it tells clients to send no more tasks,
+and ends when the tasks that they have sent are done; a second signal ends it at once.  The log is written to stderr:
+see `woolexec.cli.log`.
 
-With ``--lifeline`` it ends at once when its stdin is closed, and also when no client has been connected for `ALONE`
-seconds, in case a connection breaks without notice; `--lease` sets that time, also without ``--lifeline``.
+With ``--lifeline`` the peer ends at once when its stdin is closed, and also when no client has been connected for
+`ALONE` seconds, in case a connection breaks unnoticed; ``--lease`` sets that time, also without ``--lifeline``.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _LOOK = 0.1
 """Seconds between two checks whether a draining peer has ended."""
 
 _AT_ONCE = 2.0
-"""Seconds after the second signal at which the process is ended, whatever it is doing."""
+"""Seconds after the second signal at which the process is ended unconditionally."""
 
 _log = logging.getLogger("woolexec.peer")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until told to end; return the exit code."""
+    """Serve until a signal or a closed stdin ends the peer; return the exit code."""
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     before = {
         number: signal.signal(number, lambda received, _: signals.put(received))
@@ -146,7 +146,7 @@ def _run(arguments: argparse.Namespace, signals: queue.SimpleQueue[int]) -> int:
 
 
 def _rules(settings: dict[str, Any]) -> Rules:
-    """Return what the operator says of the workers."""
+    """Return the operator's rules for the workers."""
     from woolexec.core.memory_limits import MemoryLimits
     from woolexec.engine.peer_upkeep import Rules
 
@@ -167,7 +167,7 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
     :raises ValueError: if a URL or an address is invalid
     """
     if settings["advertise"] and settings["bind"] is None:
-        raise SettingError("--advertise is of no use without --bind: a Unix socket can be reached from this host only")
+        raise SettingError("--advertise needs --bind: a Unix socket can be reached only from this host")
     if not settings["announce"]:
         if settings["advertise"]:
             raise ValueError("--advertise must be given together with --announce")
@@ -180,7 +180,7 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
 
 def _bind_locally(settings: dict[str, Any], announce: list[Discovery]) -> None:
     """
-    Choose a Unix socket that clients of this user find by themselves.
+    Choose a Unix socket that clients of this user find automatically.
 
     :raises CredentialsError: if other users can access its folder
     """
@@ -190,7 +190,7 @@ def _bind_locally(settings: dict[str, Any], announce: list[Discovery]) -> None:
     local = Local()
     announce.append(local)
     address = local.new_address()
-    if fits(address):  # else in a folder of its own, whose path is short
+    if fits(address):  # otherwise in a separate folder with a short path
         settings["bind"] = address
 
 
@@ -263,7 +263,7 @@ def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, al
 
 
 def _end_at_once(code: int) -> int:
-    """Make the process end soon with this code; its workers end with it."""
+    """Make the process exit soon with this code; its workers end with it."""
     timer = threading.Timer(_AT_ONCE, os._exit, (code,))
     timer.name = "woolexec-exit"
     timer.daemon = True

@@ -1,4 +1,4 @@
-"""The credentials of ``woolexec serve``: what its settings say, checked before anything is served."""
+"""The credentials of ``woolexec serve``, which are checked before it listens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def own_credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> 
         if any((token, ca, certificate, key, revoked)):
             raise SettingError(
                 "--insecure lets anyone in, so it must not be given together with --token-file or --tls-...; "
-                "WOOLEXEC_TOKEN_FILE counts too"
+                "the same holds for WOOLEXEC_TOKEN_FILE"
             )
         warn("--insecure: anyone who can connect to this address can run code here")
         return Credentials()
@@ -70,7 +70,7 @@ def own_credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> 
 
 
 def _hint() -> str:
-    """Return a hint for a user who set the variable of a client's certificate for the peer, else an empty string."""
+    """Return a hint for a user who set the client's certificate variable for the peer, otherwise an empty string."""
     name = "WOOLEXEC_TLS_CERT"
     return f" ({name} is the variable of clients; a peer's is {SERVE}TLS_CERT)" if name in os.environ else ""
 

@@ -1,4 +1,4 @@
-"""``woolexec serve --dashboard``: whether it can be, and the page."""
+"""``woolexec serve --dashboard``: checks its requirements, and serves the page."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Address = tuple[str, int]
 
 def check(address: Address | None) -> None:
     """
-    Check that there may be a page.
+    Check that a page can be served.
 
-    :raises ValueError: if a package for it is missing
+    :raises ValueError: if a required package is missing
     """
     if address is None:
         return
@@ -31,9 +31,9 @@ def check(address: Address | None) -> None:
 
 def page_of(peer: Peer, address: Address | None) -> AbstractContextManager[Dashboard | None]:
     """
-    Return the page of a peer, which is there for the block of a ``with``.
+    Return a context manager that serves the page of a peer.
 
-    :param address: None: it is not wanted
+    :param address: where to listen; None: serve no page
     :raises OSError: if it cannot listen there
     """
     if address is None:

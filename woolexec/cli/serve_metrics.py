@@ -1,4 +1,4 @@
-"""``woolexec serve --metrics``: whether it can be, and the server."""
+"""``woolexec serve --metrics``: checks its requirements, and serves the metrics."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Address = tuple[str, int]
 
 def check(address: Address | None) -> None:
     """
-    Check that there may be metrics.
+    Check that metrics can be served.
 
-    :raises ValueError: if the package for them is missing
+    :raises ValueError: if the required package is missing
     """
     if address is not None and find_spec("prometheus_client") is None:
         raise ValueError("--metrics needs the package prometheus-client: pip install 'woolexec[metrics]'")
@@ -30,9 +30,9 @@ def check(address: Address | None) -> None:
 
 def metrics_of(peer: Peer, address: Address | None) -> AbstractContextManager[MetricsServer | None]:
     """
-    Return what serves the metrics of a peer in a ``with``.
+    Return a context manager that serves the metrics of a peer.
 
-    :param address: None: they are not wanted
+    :param address: where to listen; None: serve no metrics
     :raises OSError: if it cannot listen there
     """
     if address is None:

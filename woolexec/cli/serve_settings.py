@@ -1,4 +1,4 @@
-"""The settings of ``woolexec serve``: each an argument, an environment variable, or a line of a file."""
+"""The settings of ``woolexec serve``: each can be an argument, an environment variable, or a line of a file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from woolexec.cli.settings import (
 GIVE_UP_AFTER = 300.0
 
 SERVE = "WOOLEXEC_SERVE_"
-"""Prefix of the environment variables that would otherwise have the names of a client's variables."""
+"""Prefix of the environment variables whose names would otherwise be those of a client's variables."""
 
 SETTINGS = (
-    Setting("workers", "calls that run at once, of all clients (default: the usable CPUs)", workers, metavar="N"),
+    Setting(
+        "workers", "number of calls of all clients that run at once (default: the usable CPUs)", workers, metavar="N"
+    ),
     Setting(
         "bind",
         "address to listen at: HOST, HOST:PORT (port 0: any free port) or unix:/PATH (default: a Unix socket that this "
@@ -63,14 +65,14 @@ SETTINGS = (
     Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
     Setting(
         "metrics",
-        "serve metrics for Prometheus there, without TLS and credentials; a port alone is one of this host only",
+        "serve metrics for Prometheus there, without TLS and credentials; a port alone is reachable from this host only",
         port_or_address,
         metavar="HOST:PORT",
     ),
     Setting(
         "dashboard",
-        "serve a page of the clients' tasks there, without TLS, to those who have the token in its URL, which --json "
-        "and woolexec top --web print; a port alone is one of this host only",
+        "serve a page of the clients' tasks there, without TLS; it asks for the token in its URL, which --json and "
+        "woolexec top --web print; a port alone is reachable from this host only",
         port_or_address,
         metavar="HOST:PORT",
     ),
@@ -86,12 +88,15 @@ SETTINGS = (
     ),
     Setting(
         "store-limit",
-        "bytes of memory for outcomes that stay here (keep=True), of all clients (default: 30 %% of the memory)",
+        "bytes of memory for kept outcomes (keep=True) of all clients (default: 30 %% of the memory)",
         positive,
         metavar="BYTES",
     ),
     Setting(
-        "spill-dir", "folder for outcomes beyond store-limit; without one they go to clients", folder, metavar="FOLDER"
+        "spill-dir",
+        "folder for outcomes beyond store-limit (default: none, and they are sent to clients)",
+        folder,
+        metavar="FOLDER",
     ),
     Setting(
         "max-memory-per-child",
@@ -108,11 +113,11 @@ SETTINGS = (
     Setting("no-environment", "let clients set no environment variables in workers", default=False, metavar=None),
     Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
     Setting("lifeline", "end when stdin is closed", default=False, metavar=None),
-    Setting("lease", "end when no client has been connected for so many seconds", seconds, metavar="SECONDS"),
+    Setting("lease", "end when no client has been connected for this many seconds", seconds, metavar="SECONDS"),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
     Setting(
         "give-up-after",
-        "seconds without any worker, because none can be started, after which it exits with 1",
+        "exit with code 1 after this many seconds in which no worker could be started",
         seconds,
         GIVE_UP_AFTER,
         "SECONDS",

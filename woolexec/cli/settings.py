@@ -22,14 +22,14 @@ _OTHERS = frozenset(
         *("WORKER_ALLOWS", "WORKER_RESULTS"),
     )
 )
-"""Names with the prefix that are not settings of a command; those of TLS are a client's."""
+"""Names with the prefix that are not settings of a command; those of TLS belong to clients."""
 
 
 _LARGEST = 1 << 20
 """Maximum size of a file of settings, in bytes."""
 
 _EMPTY = "{} is empty: give it a value, or leave it out"
-"""The message for a setting without a value: a broken template must not weaken what the setting protects."""
+"""The message for an empty value: a broken template must not turn off what the setting protects."""
 
 
 class SettingError(ValueError):
@@ -235,7 +235,7 @@ def folder(text: str) -> str:
     try:
         os.close(memory_file(text))
     except OSError as exc:
-        raise ValueError(f"no file can be written to {text!r}: {exc.strerror}") from exc
+        raise ValueError(f"cannot write files to {text!r}: {exc.strerror}") from exc
     return text
 
 

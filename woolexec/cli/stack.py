@@ -1,8 +1,8 @@
 """
 ``woolexec stack``: what runs at a peer, in the workers of a process on this machine, or in one worker.
 
-A process is not asked itself, for it listens to nobody: its workers are found among its descendants, by the memory that
-they share with it, and answer any process of their user that writes there.
+The process itself is not asked, because it listens to no requests.  Its workers are found among its descendants, by the
+memory that they share with it; they answer any process of their user that writes to that memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from woolexec.wire.shared_page import SharedPage
 
 _PATIENCE = 0.25
-"""Seconds, or half of the timeout if that is less, after which the interpreter of a worker is not waited for."""
+"""Seconds to wait for a worker's interpreter; half of the timeout if that is less."""
 
 _LOOK, _SETTLED = 0.002, 0.02
 """Seconds between two looks, and without a change after which a dump is complete."""
@@ -43,9 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             found, left_out = _of_peer(where, arguments.timeout)
     except PermissionError:
-        return _fail(f"process {where} is not one of this user")
+        return _fail(f"process {where} does not belong to this user")
     except (ProcessLookupError, FileNotFoundError):
-        return _fail(f"there is no process {where}, or the system does not say what it has open")
+        return _fail(f"there is no process {where}, or the system does not tell which files it has open")
     except (PeerRefusedError, CredentialsError, ValueError) as exc:
         return _fail(f"{where}: {exc}")
     found = with_sources(found)
@@ -69,7 +69,7 @@ def _of_peer(address: str, timeout: float) -> tuple[Stacks, int]:
 
 def _of_process(pid: int, timeout: float) -> Iterator[TaskStack]:
     """
-    Yield what runs in a worker, or in all workers below a process.
+    Yield the tasks that run in a worker, or in all workers below a process.
 
     :raises OSError: if there is no such process, or it is not one of this user
     """
@@ -89,7 +89,7 @@ def _of_process(pid: int, timeout: float) -> Iterator[TaskStack]:
 
 
 def _page_of(pid: int) -> SharedPage | None:
-    """Return the page that a worker shares with its engine; None if the process is no worker that can be asked."""
+    """Return the page that a worker shares with its engine; None if the process is not such a worker."""
     from woolexec.platform.stack_dump import memory_files_of
     from woolexec.wire.shared_page import SIZE, SharedPage
 

@@ -8,7 +8,7 @@ import sys
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the page; return the exit code."""
+    """Write the page; return the exit code."""
     output = options.output or f"{os.path.splitext(options.trace)[0]}.html"
     try:
         write_page(options.trace, output)

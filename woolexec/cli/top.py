@@ -1,4 +1,4 @@
-"""``woolexec top``: what the pools of this user on this machine do, and what peers do."""
+"""``woolexec top``: shows what the pools of this user on this machine, and peers, are doing."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _show(arguments: argparse.Namespace, pids: Sequence[int], peers: Sequence[Pe
 
 
 def _web(found: Sequence[Shown], peers: Sequence[PeerThere]) -> int:
-    """Print the URLs of pages: of those that are there, and of one for each peer, until Ctrl-C or the peers' end."""
+    """Print the URLs of the pools' pages, and serve a page for each peer until Ctrl-C or the peers' end."""
     from woolexec.cli.top_sources import PoolHere
 
     for each in found:
@@ -85,7 +85,7 @@ def _web(found: Sequence[Shown], peers: Sequence[PeerThere]) -> int:
 
 
 def _answers(pids: Sequence[int], peers: Sequence[PeerThere], timeout: float) -> list[Shown]:
-    """Return what the pools and the peers do that answer."""
+    """Return the answers of the pools and the peers."""
     from woolexec.cli.top_sources import pools_here
     from woolexec.errors import CredentialsError, PeerRefusedError
 
@@ -106,7 +106,7 @@ def _fail(text: str) -> int:
 
 def _chosen(pids: Sequence[int], *, are_needed: bool = True) -> list[PoolRecord]:
     """
-    Return the pools of these processes; without any those of all processes.
+    Return the pools of these processes; if none are given, those of all processes.
 
     :param are_needed: it is an error if there are none
     :raises LookupError: if there are none
@@ -117,7 +117,7 @@ def _chosen(pids: Sequence[int], *, are_needed: bool = True) -> list[PoolRecord]
     found = records()
     for pid in pids if are_needed else ():
         if all(each.pid != pid for each in found):
-            raise LookupError(f"process {pid} is none of this user that has a pool with a page: {_NO_PAGE}")
+            raise LookupError(f"process {pid} has no pool with a page, or is not of this user: {_NO_PAGE}")
     if are_needed and not found:
         raise LookupError(f"no pool of this user on this machine has a page: {_NO_PAGE}")
     return [each for each in found if not pids or each.pid in pids]

@@ -1,4 +1,4 @@
-"""The live view of ``woolexec top``, with rich: it asks once a second, and does what is typed."""
+"""The live view of ``woolexec top``, drawn with rich: it updates once a second and reacts to keys."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from woolexec.cli.top_sources import Shown
 
 _EVERY = 1.0
-"""Seconds between two questions."""
+"""Seconds between two updates."""
 
 
 def show(answers: Sequence[Shown], ask: Callable[[], Sequence[Shown]]) -> None:
     """
     Show what pools do until q is pressed, the terminal is closed, or they have ended.
 
-    :param answers: those that have answered
+    :param answers: the first answers of the pools and the peers
     :param ask: asks again, and returns those that answer
     :raises ImportError: if rich is missing
     """

@@ -1,1 +1,1 @@
-"""The values of this process."""
+"""The store of the values that this process has put."""

@@ -1,8 +1,8 @@
 """
-The values that a program has put: how many bytes they take, and where those go for which there is no room.
+The values that a program has put: how many bytes they take, and which of them are moved to disk.
 
-What was used longest ago is written to the folder by the thread that puts a value.  From then on it is a file on disk,
-which workers map.
+If memory is exceeded, the thread that puts a value writes the least recently used values to the folder.  From then on
+they are files on disk, which workers map.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Store:
     Counts the values of one executor.
 
     :param limit: maximum number of bytes in memory; None: 30 % of the memory that this process may use
-    :param spill_dir: folder for the values that exceed it; None: they are an error
-    :param on_spilled: called with the number of a value that is in the folder now, and whose memory is to be freed
+    :param spill_dir: folder for the values that exceed the limit; None: exceeding it is an error
+    :param on_spilled: called with the number of a value that was written to the folder and whose memory can be freed
     """
 
     def __init__(self, limit: int | None, spill_dir: str | None, on_spilled: Callable[[int], object] = bool) -> None:
         self._room = Room(limit, _SHARE)
-        self._disk = Room(_UNLIMITED, _SHARE)  # what is in the folder
+        self._disk = Room(_UNLIMITED, _SHARE)  # the values in the folder
         self._folder = spill_dir
         self._on_spilled = on_spilled
         self._lock = threading.Lock()  # guards the rooms
@@ -52,7 +52,7 @@ class Store:
     def held(self) -> tuple[int, int, int, int]:
         """The number and the bytes of the values in memory, and of those in the folder."""
         with self._lock:
-            sizes = self._room.size, self._disk.size  # which forget those that are collected
+            sizes = self._room.size, self._disk.size  # `size` first drops those that were collected
             return len(self._room), sizes[0], len(self._disk), sizes[1]
 
     def add(self, payload: bytes | File | Parts) -> Value:
@@ -60,10 +60,10 @@ class Store:
         Make a value of a pickle.
 
         :raises StoreFullError: if there is no room for it
-        :raises OSError: if it, or what makes room for it, cannot be written to the folder
+        :raises OSError: if it, or a value that must make room for it, cannot be written to the folder
         """
         folder, size = self._folder, len(payload)
-        if folder is not None and size > self._room.limit:  # all others together would not make room for it
+        if folder is not None and size > self._room.limit:  # spilling all others would not make enough room
             value = Value(spill(payload, folder))
             with self._lock:
                 self._disk.add(value.number, value, size)
@@ -82,12 +82,12 @@ class Store:
         size, limit = self._room.size, self._room.limit
         if size + added > limit:
             raise StoreFullError(
-                f"a value of {added} bytes, beside {size} bytes of others, exceeds store_limit, which is {limit}; "
-                "values are freed when their futures are collected, and spill_dir= puts them on disk"
+                f"a value of {added} bytes, in addition to {size} bytes of others, exceeds store_limit={limit}; "
+                "values are freed when their futures are collected, and spill_dir= moves them to disk"
             )
 
     def _take_excess(self) -> list[Value]:
-        """Count no more what has to leave memory, and return it."""
+        """Return the values that must leave memory, and stop counting them."""
         excess = []
         while (value := self._room.excess()) is not None:
             self._room.forget(value.number)
@@ -109,7 +109,7 @@ class Store:
                     self._room.add(value.number, value, value.size)
 
     def use(self, value: Value) -> None:
-        """Note that a call needs a value, unless another thread is putting one: the engine does not wait for it."""
+        """Note that a call uses a value; skipped while another thread puts one, because the engine must not wait."""
         if self._lock.acquire(blocking=False):
             try:
                 self._room.use(value.number)
@@ -127,5 +127,5 @@ class _Stored(Value):
         self._store = store
 
     def use(self) -> None:
-        """Note that a call needs it."""
+        """Note that a call uses it."""
         self._store.use(self)

@@ -1,4 +1,4 @@
-"""Finding peers: the names that you need to write a discovery of your own (see docs/discovery.md)."""
+"""Finding peers: the public names for writing your own discovery (see docs/discovery.md)."""
 
 from woolexec.discovery.base import PORT as PORT
 from woolexec.discovery.base import Discovery as Discovery

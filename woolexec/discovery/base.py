@@ -7,9 +7,9 @@ Finding peers: what a peer announces, and the events that a client receives.
 
 1. A new watcher first receives all peers that are already known.
 2. A record is a hint: it says where a peer may be, not that a peer is really there.  The handshake decides.
-3. When a record leaves, a working link to that peer is kept.
-4. Others may write records to the place where peers announce themselves.  So a peer that has a token signs its record
-   with a key made from it, and clients that have a token use no other records from such a place.
+3. When a record disappears, a working link to that peer is kept.
+4. Anyone may be able to write records where peers announce themselves.  So a peer with a token signs its record with a
+   key derived from the token, and clients with a token use only signed records from such a place.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PORT = 7437
 """The default port of peers."""
 
 LIFETIME = 3600.0
-"""Seconds for which a signed record is accepted; the clocks of the hosts may differ by as much."""
+"""Seconds for which a signed record is accepted; the clocks of the hosts may differ by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class Record:
     """
     What is known about a peer before a client has connected to it.
 
-    :param key: unique within its discovery; a record that a peer announces has the identity of the peer here
+    :param key: unique within its discovery; for an announced record, the identity of the peer
     :param addresses: ``host:port`` or ``unix:/path``, the preferred one first
     :param pool: the name of the pool that it belongs to
     :param tags: each as ``key=value``
-    :param fingerprint: SHA-256 of the certificate of the authority that issued its own, in hex; empty: unknown
+    :param fingerprint: SHA-256, in hex, of the certificate of the authority that issued its certificate; empty: unknown
     :param credentials: for this peer only; never announced
-    :param time: when it was signed, in seconds since 1970; 0: it was not
-    :param mac: shows that a peer with our token has made the record; empty: it was not signed
+    :param time: when it was signed, in seconds since 1970; 0 if it was not
+    :param mac: the signature, which proves that a peer with the same token made the record; empty if it was not signed
     :param signing: the key that signs it; never announced
     """
 
@@ -62,9 +62,9 @@ class Record:
 
     def signed(self) -> Record:
         """
-        Return it signed with the present time, if it has a key.
+        Return a copy signed with the current time; the record itself if it has no key.
 
-        To be called when a record is announced, after all changes to it, and again several times an hour.
+        Call this when a record is announced, after all changes to it, and again several times an hour.
         """
         if self.signing is None:
             return self
@@ -72,7 +72,7 @@ class Record:
         return replace(now, mac=self.signing.mac(now.content))
 
     def fault(self, key: RecordKey) -> str | None:
-        """Return why it was not signed with this key, or not recently; None if it was."""
+        """Return why the signature is not valid for this key and time; None if it is."""
         if not self.mac:
             return "not signed"
         if not key.is_right(self.content, self.mac):
@@ -83,8 +83,8 @@ class Record:
 
     @property
     def content(self) -> bytes:
-        """What is signed: all fields that are announced, as they are on every host."""
-        # Watchers sort addresses, and add the interface to local ones.
+        """The signed bytes: all announced fields, in a form that is the same on every host."""
+        # Watchers sort addresses, and append the interface to link-local ones.
         addresses = sorted({_without_scope(address) for address in self.addresses})
         about = [self.key, addresses, self.pool, sorted(self.tags), self.fingerprint, f"{self.time:.3f}"]
         return json.dumps(about).encode()
@@ -111,7 +111,7 @@ class Updated:
     """
     The record of a peer has changed.
 
-    :param record: the new one, with the same key
+    :param record: the new record, with the same key
     """
 
     record: Record
@@ -120,10 +120,10 @@ class Updated:
 @dataclass(frozen=True, slots=True)
 class Left:
     """
-    A peer is gone, as far as its discovery knows.
+    A peer is gone, according to its discovery.
 
-    :param key: that of its record
-    :param reason: why, if that is worth telling the user: its job has failed, for example
+    :param key: the key of its record
+    :param reason: why, if the user should know, for example that its job has failed
     """
 
     key: str
@@ -141,13 +141,13 @@ class Discovery:
     """
 
     count: int | None = None
-    """The number of peers that it will ever name, if known beforehand; else None."""
+    """The total number of peers that it will name, if known in advance; otherwise None."""
 
     signs: bool = False
-    """Its records are signed if a peer has a token, so clients that have one use no others."""
+    """Whether peers with a token sign their records here, so that clients with a token use only signed ones."""
 
     slowest: float = 5.0
-    """Maximum seconds until it is watched again when it has failed; at once when somebody begins to wait for peers."""
+    """Maximum seconds until it is watched again after a failure; it is retried at once when a task needs peers."""
 
     def __str__(self) -> str:
         """Return its name for messages."""
@@ -159,7 +159,7 @@ class Discovery:
 
         If it raises or ends, it is called again: after 0.1 s at first, then after twice as long each time.
 
-        :raises DiscoveryError: if peers cannot be looked up now; the message tells the user why
+        :raises DiscoveryError: if peers cannot be looked up now; the message must tell the user why
         """
         raise NotImplementedError
 
@@ -170,7 +170,7 @@ class Discovery:
         :param record: announced as `Record.signed` returns it
         :raises DiscoveryError: if the peer cannot be announced
         """
-        raise DiscoveryError(f"{type(self).__name__} finds peers, but cannot announce them")
+        raise DiscoveryError(f"{type(self).__name__} can find peers, but cannot announce them")
 
 
 class Known:

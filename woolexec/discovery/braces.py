@@ -1,4 +1,4 @@
-"""Several names in one, as shells write them: ``node{1..3}``, ``node{01..12}``, ``{ada,bob}.lab``."""
+"""Brace expansion of names, as in shells: ``node{1..3}``, ``node{01..12}``, ``{ada,bob}.lab``."""
 
 from __future__ import annotations
 

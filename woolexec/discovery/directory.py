@@ -1,15 +1,15 @@
 """
-Peers that each write a file into a folder that their clients can read, for example on NFS.
+Peers that write one file each into a folder that their clients can read, for example on NFS.
 
 ::
 
     <folder>/<identity>.json    rewritten every `BEAT` seconds, removed when the peer ends
 
-A peer that was killed leaves its file behind.  It counts as gone when the file has not changed for `STALE` seconds by
-the watcher's own clock; if it is signed, only a newer signature counts as a change.
+A killed peer leaves its file behind.  The peer counts as gone when the file has not changed for `STALE` seconds by the
+watcher's clock; if the record is signed, only a newer signature counts as a change.
 
 Anyone who can write to the folder can fill it.  So a file is read only when it has changed, each look takes a bounded
-time, and what is not a record costs one look at its name, kind, size and time of change.
+time, and for a file that is not a record only its name, kind, size and time of change are read.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ BEAT, STALE = 10.0, 90.0
 """Seconds; changes to files on NFS may be seen a minute late."""
 
 _REST = 5.0
-"""How many times as long as a look took the pause after it is, at least."""
+"""Minimum pause after a look, as a multiple of the time that the look took."""
 
 _READING = 0.5
-"""Seconds for which one look reads files; those that are left are read at the next, immediately afterwards."""
+"""Seconds for which one look reads files; the rest are read by the next look, which follows at once."""
 
 _LARGEST = 4 << 10
 """Maximum size of a record's file, in bytes."""
@@ -48,7 +48,7 @@ _ADDRESSES, _TAGS = 32, 100
 """Maximum number of addresses and of tags in a record."""
 
 _FILES = 20_000
-"""Maximum number of files that count: of more, some are chosen at random."""
+"""Maximum number of files considered; if there are more, some are chosen at random."""
 
 _OURS = re.compile(r"[0-9a-f]{32}\.json")
 """The names of files that peers write."""
@@ -75,7 +75,7 @@ class Directory(Discovery):
     signs = True
 
     pause = 0.5
-    """Seconds between two looks, at least."""
+    """Minimum seconds between two looks."""
 
     async def watch(self) -> AsyncIterator[Event]:
         """
@@ -129,7 +129,7 @@ class _File:
 
     :param about: its inode, time of change and size when it was read
     :param record: what it contains; None: no record
-    :param beat: what is different each time that its peer writes it
+    :param beat: a value that is different each time the peer writes the file
     :param since: when `beat` was first seen
     """
 
@@ -140,7 +140,7 @@ class _File:
 
 
 class _Folder:
-    """The records in a folder; in one thread at a time."""
+    """The records in a folder; used by one thread at a time."""
 
     def __init__(self, path: str, pool: str) -> None:
         self._path, self._pool = path, pool
@@ -182,7 +182,7 @@ class _Folder:
                     record, beat = _parse(_read(os.path.join(self._path, name)) or b"", name)
             now, before = monotonic(), self._files.get(name)
             if before is not None and record is not None and record.mac:
-                # An old record that is written again does not become younger.
+                # Writing an old record again does not make it newer.
                 is_same = before.record is not None and before.record.time >= record.time
             else:
                 is_same = before is not None and before.beat == beat
@@ -301,8 +301,8 @@ def _parse(data: bytes, name: str) -> tuple[Record | None, object]:
     """
     Make a record from the contents of a file.
 
-    :param name: that of the file, which is made from the key: no file hides another one's record
-    :return: the record, None if it is not one; and what its peer changes each time
+    :param name: the name of the file, which is derived from the key, so no file can hide another one's record
+    :return: the record, or None if it is not one; and the value that its peer changes each time
     """
     if len(data) > _LARGEST:
         return None, None

@@ -26,7 +26,7 @@ class Dns(Discovery):
     Peers behind a DNS name.
 
     :param name: the name of the hosts, or of a service if it begins with ``_``
-    :param port: the port of all peers behind a name of hosts
+    :param port: the port of all peers, if `name` is a name of hosts
     """
 
     def __init__(self, name: str, port: int = PORT, *, every: float = EVERY) -> None:

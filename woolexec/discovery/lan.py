@@ -3,10 +3,10 @@ Peers on the local network, found by DNS-SD over multicast DNS, as in Bonjour an
 
 A peer registers ``<host>-<identity>._woolexec._tcp.local.`` with its addresses, its port and a TXT record: ``v=1``,
 ``a4`` and ``a6`` (its addresses, in base64), ``pool``, ``fp`` (fingerprint of its authority), a
-``t.<key>=<value>`` for each tag, ``at`` (the time) and ``mac`` (its signature).  The addresses in the TXT record are
-those that are used: anyone on the network can add addresses to a name.
+``t.<key>=<value>`` for each tag, ``at`` (the time) and ``mac`` (its signature).  Only the addresses in the TXT record
+are used: anyone on the network can add addresses to a name.
 
-A peer that was killed does not unregister; its record expires after `TTL` seconds.
+A killed peer does not unregister; its record expires after `TTL` seconds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SERVICE = "_woolexec._tcp.local."
 TTL = 120
 
 _ANSWER = 3.0
-"""Seconds to wait for the addresses of a peer, each time it is asked."""
+"""Seconds to wait for the details of a service, each time they are requested."""
 
 _AT_ONCE = 64
 """Maximum number of peers asked at a time."""
@@ -111,7 +111,7 @@ class Lan(Discovery):
 
 
 async def _sign_again(zeroconf: AsyncZeroconf, record: Record) -> None:
-    """Keep the signature of a record young, until cancelled."""
+    """Renew the signature of a record periodically, until cancelled."""
     while record.signing is not None:
         await asyncio.sleep(_SIGNING)
         with contextlib.suppress(DiscoveryError, OSError):  # the next time may work
@@ -163,7 +163,7 @@ class _Seen:
         self._zeroconf = zeroconf.zeroconf
         self._pool = pool
         self._records: dict[str, Record] = {}
-        self._unknown: dict[str, None] = {}  # names of which nothing else is known; those that are asked are not here
+        self._unknown: dict[str, None] = {}  # names without known details, except those that are being resolved
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._random = random.Random()  # noqa: S311  # does not disturb the program's random numbers
 
@@ -176,14 +176,14 @@ class _Seen:
         info = _info_of(name)
         if info is None:
             return
-        if info.load_from_cache(self._zeroconf):  # peers send all at once, so nobody keeps them away by many names
+        if info.load_from_cache(self._zeroconf):  # peers send all at once, so other names cannot delay them
             self._note(name, _record_of(info))
         elif len(self._unknown) < _NAMES:
             self._unknown[name] = None
             self._ask_some()
 
     def _forget(self, name: str) -> None:
-        """Ask for the details of a service no more."""
+        """Stop asking for the details of a service."""
         self._unknown.pop(name, None)
         asking = self._asking.pop(name, None)
         if asking is not None:
@@ -204,7 +204,7 @@ class _Seen:
             self._ask_some()
 
     async def _ask(self, name: str) -> None:
-        """Ask for the details of a service; it is asked again later: answers get lost when many are asked at once."""
+        """Ask for the details of a service; again later, because answers get lost when many are requested at once."""
         info = _info_of(name)
         if info is not None and await info.async_request(self._zeroconf, _ANSWER * 1e3):
             self._note(name, _record_of(info))
@@ -233,7 +233,7 @@ class _Seen:
 
 
 def _info_of(name: str) -> AsyncServiceInfo | None:
-    """Return what the details of a service are asked with; None if no service may have this name."""
+    """Return the request for the details of a service; None if the name is not valid for a service."""
     from zeroconf import BadTypeInNameException
     from zeroconf.asyncio import AsyncServiceInfo
 
@@ -255,7 +255,7 @@ def _record_of(info: ServiceInfo) -> Record | None:
         return None
     tags = tuple(sorted(f"{key[2:]}={value}" for key, value in texts.items() if key.startswith("t.")))
     places = tuple(with_port(each.replace("%", "%25"), info.port) for each in sorted(addresses, key=_distance))
-    # The name is the key: no service hides another one, whatever identity it claims.
+    # The name is the key, so a service that claims another's identity does not hide it.
     record = Record(info.name.removesuffix(f".{SERVICE}"), places, texts.get("pool", ""), tags, texts.get("fp", ""))
     try:
         time = float(texts.get("at", "0"))
@@ -335,7 +335,7 @@ def _txt(record: Record, packed: list[bytes]) -> dict[str, str]:
     """
     Return the items of the TXT record of a peer, with the signature of what is in them.
 
-    :param record: with the name of the service as its key, and these addresses
+    :param record: a record whose key is the name of the service, with these addresses
     """
     items = {"v": "1"}
     for key, size in _SIZES.items():

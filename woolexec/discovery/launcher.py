@@ -1,13 +1,13 @@
 """
-Launchers: discoveries that also start peers, and let them go.
+Launchers: discoveries that also start and stop peers.
 
 ::
 
-    the client's scaler --start(n), stop(handle)--> Launcher --sbatch, kubectl, ssh--> an engine that hands out machines
+    the client's scaler --start(n), stop(handle)--> Launcher --sbatch, kubectl, ssh--> a batch system or a cluster
             ^                                          |
-            '------ watch(): Joined, Left -------------'      a peer is known by the key of its handle all the time
+            '------ watch(): Joined, Left -------------'      a peer always has the key of its handle
 
-1. What a launcher has started ends with `watch`, which the client closes when it ends.
+1. All peers that a launcher has started end with `watch`, which the client closes when it ends.
 2. If the client dies, its peers end too: they are started with ``woolexec serve --lease``, and end when no client has
    been connected for that time.
 3. The credentials of the peers are made for one run, and are not part of any command line.
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LEASE = 60.0
-"""Seconds without a client after which a peer ends that was started for one."""
+"""Seconds without a client after which a peer that was started for one ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handle:
     """
-    A peer that a launcher has started, or is about to.
+    A peer that a launcher has started, or is about to start.
 
     :param key: the key of its record, and of the events about it
-    :param name: what its engine calls it, for messages
+    :param name: its name in the batch system or the cluster, for messages
     """
 
     key: str
@@ -45,15 +45,15 @@ class Launcher(Discovery):
     """
     A way to start peers; subclass it to add another.
 
-    ``PeerPoolExecutor(peers=...)`` takes a launcher like any discovery.  It starts peers when tasks wait, and stops
-    those that have been idle.  A launcher belongs to one executor at a time.  All methods run in an asyncio event loop
+    ``PeerPoolExecutor(peers=...)`` accepts a launcher like any discovery.  The executor has it start peers when tasks
+    wait, and stop idle ones.  A launcher belongs to one executor at a time.  All methods run in an asyncio event loop
     that is shared with other work: they must not block it.
 
     :param min: number of peers that are kept while the executor lives
     :param max: maximum number of peers
     :param workers: number of workers of each peer; None: one for each CPU that it may use
     :param idle_timeout: seconds after which an idle peer is stopped; None: they stay
-    :raises ValueError: if the numbers make no sense
+    :raises ValueError: if a number is out of range
     """
 
     def __init__(
@@ -75,24 +75,24 @@ class Launcher(Discovery):
         """Seconds; infinity: peers are not stopped while the executor lives."""
 
     trouble: str = ""
-    """Why fewer peers may be there than were asked for, for error messages; empty: nothing is known to be wrong."""
+    """Why there may be fewer peers than were requested, for error messages; empty: no known problem."""
 
     async def start(self, count: int) -> Sequence[Handle]:
         """
-        Have this number of peers started, without waiting for them.
+        Start this number of peers, without waiting for them.
 
         `watch` then yields `Joined` for each when it can be reached, and `Left` when it has ended or could not start.
 
-        :return: a handle for each one that will be started; fewer, if not all can be
-        :raises DiscoveryError: if none can be started now; the message tells the user why.  If that is so for good, it
-            `is_final`, and tasks fail that no other peer can run
+        :return: a handle for each peer that will be started; fewer, if not all can be
+        :raises DiscoveryError: if none can be started now; the message must tell the user why.  If retrying is
+            pointless, set its `is_final`: tasks that no other peer can run then fail
         """
         raise NotImplementedError
 
     async def stop(self, handle: Handle) -> None:
         """
-        Have a peer drain and end; do nothing if it has ended.
+        Drain and end a peer; do nothing if it has ended.
 
-        :raises DiscoveryError: if that cannot be done now; it is tried again
+        :raises DiscoveryError: if that is not possible now; it is tried again
         """
         raise NotImplementedError

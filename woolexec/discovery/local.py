@@ -1,8 +1,8 @@
 """
 Peers of this user on this host: ``woolexec serve`` without an address, and ``peers="local://"``.
 
-They listen on Unix sockets in a folder that no other user can enter, and their records are beside the sockets, so
-nothing has to be named.  The folder is one for each host, because several may share the home directories of users.
+They listen on Unix sockets in a folder that no other user can access.  Their records are in the same folder, so no
+address has to be given.  Each host has its own folder, because several hosts may share the users' home directories.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Local(Directory):
         return f"local://{self.pool}"
 
     def new_address(self) -> str:
-        """Return an address for a new peer, and remove the sockets of those that were killed."""
+        """Return an address for a new peer, and remove the sockets of killed peers."""
         for name in os.listdir(self.path):
             path = os.path.join(self.path, name)
             if name.endswith(_SUFFIX) and _is_abandoned(path):
@@ -42,7 +42,7 @@ class Local(Directory):
 
 
 def _is_abandoned(path: str) -> bool:
-    """Return whether nobody listens at a socket any more."""
+    """Return whether no process listens at a socket any more."""
     with unix_socket() as probe:
         probe.setblocking(False)
         try:

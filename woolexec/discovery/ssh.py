@@ -6,7 +6,7 @@ Peers that are started over ssh and run as long as a client uses them.
     client --unix socket--> ssh ==encrypted==> sshd --unix socket--> woolexec serve, on the host
        '--- stdin of ssh: the token, then nothing; the peer ends at EOF ---'
 
-Both sockets are in folders that only their owners can enter, and the token is new each time; nothing listens on a
+Both sockets are in folders that only their owners can access, and each start makes a new token; nothing listens on a
 network.  `WOOLEXEC_SSH` names a program to use instead of ``ssh``, as ``GIT_SSH`` does for git.
 """
 
@@ -30,7 +30,7 @@ from woolexec.errors import DiscoveryError
 from woolexec.mesh.security.credentials import Credentials
 
 _STARTING = 60.0
-"""Seconds until the peer must be ready: sshd may be slow, and so may a cold disk."""
+"""Seconds until the peer must be ready: sshd or a cold disk may be slow."""
 
 _ENDING = 5.0
 """Seconds to wait for ssh to end."""
@@ -57,9 +57,9 @@ class Ssh(Discovery):
     :param host: ``[user@]host``
     :param port: the port of sshd; None: as configured for ssh
     :param workers: number of workers of the peer; None: one for each usable CPU of the host
-    :param python: the interpreter on the host; None: the command ``woolexec`` is found on its PATH
-    :param jump: ``[user@]host`` to go through, and its port; several with commas between; None: as configured for ssh
-    :raises ValueError: if ssh would read a host as an option
+    :param python: the interpreter on the host; None: run the command ``woolexec`` from its PATH
+    :param jump: jump hosts, ``[user@]host[:port]``, separated by commas; None: as configured for ssh
+    :raises ValueError: if ssh would take a host for an option
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Ssh(Discovery):
         self.python = python
 
     count = 1
-    slowest = 60.0  # each try is a login there, and some hosts shut out those whose logins fail often
+    slowest = 60.0  # each attempt is a login, and some hosts block users whose logins fail often
 
     def __str__(self) -> str:
         return f"ssh://{self.host}{f':{self.port}' if self.port else ''}"
@@ -186,7 +186,7 @@ class _Running:
 
     async def _listen(self) -> None:
         while data := await self._complained.read(_COMPLAINT_SIZE):
-            # Remove the token before cutting: half a token could not be recognised any more.
+            # Remove the token before shortening: half a token could not be recognised any more.
             self._complaints = self._without_token(self._complaints + data)[-_COMPLAINT_SIZE:]
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -213,7 +213,7 @@ class _Running:
         """
         Wait for the peer's ready line.
 
-        :raises DiscoveryError: if another line comes, or none
+        :raises DiscoveryError: if another line arrives, or none
         """
         try:
             async with asyncio.timeout(_STARTING):
@@ -226,7 +226,7 @@ class _Running:
             said = self._quoted(line)
             if said:
                 raise DiscoveryError(
-                    f"{self._name}: expected the ready line of woolexec serve, and got {said!r}: does the shell's "
+                    f"{self._name}: expected the ready line of woolexec serve, got {said!r}: does the shell's "
                     "profile there print something?"
                 ) from exc
             error = DiscoveryError(await self.end())
@@ -241,12 +241,12 @@ class _Running:
         return said.replace(self._stdin.strip(), b"...")
 
     async def _unless_over(self, reading: Coroutine[None, None, bytes]) -> bytes:
-        """Return what ssh says next; nothing if it has ended, although a child of its may hold its output open."""
+        """Return the next output of ssh; nothing if it has ended, even if a child process holds its output open."""
         said = asyncio.ensure_future(reading)
         try:
             is_over = False
             while not (said.done() or is_over):
-                is_over = self._process.poll() is not None  # what it has said before is still read
+                is_over = self._process.poll() is not None  # earlier output is still read
                 await asyncio.wait({said}, timeout=_OVER)
             return said.result() if said.done() else b""
         finally:

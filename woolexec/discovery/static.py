@@ -23,7 +23,7 @@ class Static(Discovery):
         return ", ".join(self.addresses)
 
     async def watch(self) -> AsyncIterator[Event]:
-        """Yield all of them, then wait."""
+        """Yield all peers, then wait."""
         for address in self.addresses:
             yield Joined(Record(address, (address,)))
         await asyncio.Event().wait()  # it is never set: these peers do not change

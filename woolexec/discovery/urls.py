@@ -3,13 +3,13 @@ The values of `peers=`: addresses, URLs, and `Discovery` objects.
 
 ::
 
-    host:port   unix:/path                 an address; host{1..32}:port stands for 32 of them, as in shells
+    host:port   unix:/path                 an address; host{1..32}:port stands for 32 addresses, as in shells
     local://[pool]                         peers of this user on this host
     dir:/shared/folder[?pool=NAME]         a folder that peers announce themselves in
     lan://[pool]                           the local network
     dns://name[:port]                      a DNS name, of hosts or of a service
     ssh://[user@]host[:port][/n]           n workers on a host, started for this client; host{1..32} and {a,b}: on each;
-                                           ?python= names the interpreter, ?jump= a host to go through
+                                           ?python= names the interpreter, ?jump= a jump host
     slurm://?max=16                        jobs of Slurm, started when tasks wait; see `woolexec.launchers`
     <scheme>://...                         an entry point <scheme> in the group `woolexec.discovery` or
                                            `woolexec.launchers`, of this package or another one
@@ -47,7 +47,7 @@ _ONE = "an address such as 'host:7437', a URL such as 'lan://pool', or a Discove
 
 def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Discovery]:
     """
-    Make the discoveries for the peers that the user has named.
+    Create the discoveries for the value of `peers=`.
 
     :raises ValueError: if one of them is invalid, or there are none
     :raises TypeError: if one of them is neither a string nor a `Discovery`
@@ -72,12 +72,12 @@ def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Disc
     if addresses:
         found.insert(0, Static(addresses))
     if not found:
-        raise ValueError("peers is empty: name at least one, or leave it out for workers on this machine alone")
+        raise ValueError("peers is empty: name at least one, or leave it out to use only workers on this machine")
     return found
 
 
 def _names(text: str) -> list[str]:
-    """Return the addresses or URLs that a text stands for: several, if there are braces in the name of its host."""
+    """Return the addresses or URLs that a text stands for: several, if its host name contains braces."""
     if "{" not in text or _scheme(text) not in {"", "ssh", "dns"} or text.startswith("unix:"):
         return [text]
     head, mark, query = text.partition("?")
@@ -86,7 +86,7 @@ def _names(text: str) -> list[str]:
 
 def discovery(url: str) -> Discovery:
     """
-    Make the discovery that a URL names.
+    Create the discovery that a URL names.
 
     :raises ValueError: if it is invalid
     """
@@ -125,7 +125,7 @@ def check_address(address: str, *, lowest: int = 1) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without its password, for messages, and not all of a very long one."""
+    """Return a URL for messages: without its password, and shortened."""
     shown = re.sub(r":[^:/@]*@", ":...@", url)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
 
@@ -195,7 +195,7 @@ def _local(url: str) -> Discovery:
 
 
 def _pool(url: str) -> str:
-    """Return the name of a pool, which is all that a URL may have."""
+    """Return the name of a pool; the URL may contain nothing else."""
     parts = urlsplit(url)
     _query(parts)
     if parts.path.strip("/"):

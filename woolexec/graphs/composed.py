@@ -1,17 +1,19 @@
 """
-Functions that are composed of the calls of several nodes, or of one whose arguments contain calls.
+Functions that are composed of the calls of several nodes, or of one node whose arguments contain calls.
 
 The code of such a function is a tuple of steps for a stack::
 
     None                        push the next argument of the call
     (fn, n)                     replace the n topmost values by the outcome of `fn` for them
-    (fn, n, names)              as above; the last of them are arguments by keyword, with these names
-    (LIST, n), (DICT, n), ...   replace the n topmost values by a container of them; a dictionary's alternate
+    (fn, n, names)              as above; the last values are keyword arguments with these names
+    (LIST, n), (DICT, n), ...   replace the n topmost values by a container of them; for a dictionary, key and value
+                                alternate
     (CALL, n)                   as (fn, n), where the function lies below the n values
     (NODE, n)                   call an object with a dictionary of values: the object, the keys, the n values
     (SPREAD, n)                 replace the topmost value, a tuple, by its n items
 
-What differs from node to node are arguments, so that nodes of the same shape share one function, which is pickled once.
+Everything that differs from node to node is an argument, so nodes of the same shape share one function, which is
+pickled once.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ _MAKERS: dict[int, Any] = {
 
 class Composed:
     """
-    A function that runs such a code.
+    A function that runs a code.
 
     :param code: its steps; it is hashable
     """
@@ -93,7 +95,7 @@ def _run(stack: list[Any], step: tuple[Any, ...]) -> None:
 
 
 def function_of(code: Code) -> Any:
-    """Return what runs a code: the function itself if that is all there is to it."""
+    """Return a function that runs a code: the function itself if the code is only one call."""
     last = code[-1]
     is_call = last is not None and len(last) == 2 and last[0].__class__ is not int
     if is_call and last[1] == len(code) - 1 and code.count(None) == last[1]:
@@ -107,7 +109,7 @@ def functions_of(code: Code) -> Iterator[Any]:
 
 
 def name_of(code: Code) -> str:
-    """Return the name of a code for messages: that of its functions, the last one first."""
+    """Return the name of a code for messages: the names of its functions, the last one first."""
     names = [getattr(fn, "__qualname__", type(fn).__qualname__) for fn in functions_of(code)]
     names = [name for at, name in enumerate(names) if not at or name != names[at - 1]][::-1]
     return "+".join(names[:_NAMED]) + ("+..." if len(names) > _NAMED else "") or "a node"

@@ -1,11 +1,11 @@
 """
 Which nodes run in one call.
 
-A call costs more than a small node, so small ones are run together where that takes no parallelism and no result away:
+A call costs more than a small node, so small nodes are run together where that loses neither parallelism nor a result:
 
-- a node that only one other node needs, with that one, if that needs nothing else; or if both are known to be short;
-- several such nodes that one node needs with each other, if that one needs too many of them.  Their call returns all
-  of their values.
+- a node that only one other node needs runs with that node, if that needs nothing else, or if both are known to be
+  short;
+- if one node needs too many such nodes, several of these run together.  Their call returns all their values.
 
 Whether nodes are short is measured: the first ones of each kind run alone.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from woolexec.graphs.nodes import Node
 
 SHORT = 0.0003
-"""Nodes are run together up to this many seconds of expected run time: ten times what a call costs."""
+"""Maximum expected run time, in seconds, of nodes that are run together: ten times the cost of a call."""
 
 MANY = 128
 """Maximum number of nodes in a call."""
@@ -50,7 +50,7 @@ class Piece:
 
     @property
     def is_short(self) -> bool:
-        """It may be run together with others."""
+        """Whether it may be run together with others."""
         return self.seconds is not None and self.seconds < SHORT and self.count < MANY
 
 
@@ -70,8 +70,8 @@ class Grouping:
         """
         Make a piece of a node and, where that is worth while, of those that it needs; submit the others.
 
-        :param values: by key, what stands for each node that it needs: pieces for those that only this node needs, and
-            otherwise values or futures
+        :param values: for each node that it needs, by key: a piece if only this node needs it, otherwise a value or a
+            future
         """
         seconds = self._seconds_of(node.code)
         if node.repeats:  # the value that occurs twice is one object
@@ -92,7 +92,7 @@ class Grouping:
         return Piece(code, leaves, count, None if total is None or seconds is None else total + seconds)
 
     def submit_all(self, pieces: list[Piece]) -> list[tuple[Any, int]]:
-        """Submit pieces; return the futures, each with the number of values in its tuple; 0: its value is no tuple."""
+        """Submit pieces; return the futures, each with the number of values in its tuple; 0 if it is not a tuple."""
         futures = []
         group: list[Piece] = []
         seconds, count = 0.0, 0
@@ -120,9 +120,9 @@ class Grouping:
 
 class _Joining:
     """
-    Puts pieces in the place of references.
+    Replaces references by pieces.
 
-    :param submit_all: submits adjacent pieces instead; None: they become part of the code
+    :param submit_all: submits adjacent pieces; None: they become part of the code
     """
 
     def __init__(self, values: Mapping[Hashable, Any], submit_all: Callable[[list[Piece]], Any] | None) -> None:

@@ -1,13 +1,13 @@
 """
-The nodes of a graph: what the values of its mapping stand for.
+The nodes of a graph: how the values of its mapping are read.
 
 ::
 
     (fn, arg, ...)            a call; arguments that are keys, at any depth of containers and calls, are references
-    a key                     another name for that node
+    a key                     an alias of that node
     a container with these    a call that makes the container
-    a node of dask            by what it has: `target`, `value`, `func`; anything with `dependencies` is called with a
-                              dictionary of their values
+    a node of dask            by its attributes: `target`, `value`, `func`; anything else with `dependencies` is called
+                              with a dictionary of their values
     anything else             a value
 """
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from woolexec.graphs.composed import Code
 
 KEYS = frozenset({str, int, float, tuple})
-"""Types of keys.  An object of any other type that equals a key, such as True, is no reference."""
+"""Types of keys.  An object of another type is not a reference, even if it equals a key, as True equals 1."""
 
 _DASK = "dask._task_spec"
 
 
 class Ref:
-    """A reference to another node, among the arguments of one."""
+    """A reference to another node, among the arguments of a node."""
 
     __slots__ = ("key",)
 
@@ -41,7 +41,7 @@ class Ref:
 
 
 class Alias:
-    """A node that is another name of a node."""
+    """A node that is an alias of another node."""
 
     __slots__ = ("key",)
 
@@ -74,12 +74,12 @@ class Node:
         self.refer()
 
     def refer(self) -> None:
-        """Note to which nodes its arguments refer."""
+        """Note which nodes its arguments refer to."""
         refs = [leaf.key for leaf in self.leaves if leaf.__class__ is Ref]
         self.refs = tuple(dict.fromkeys(refs) if len(refs) > 1 else refs)
         """The keys of the nodes that it refers to."""
         self.repeats = len(self.refs) < len(refs)
-        """It refers to one of them twice."""
+        """Whether it refers to one of them more than once."""
 
 
 class NodeReader:
@@ -99,7 +99,7 @@ class NodeReader:
         self._effects = 0  # how many references and calls have been met
 
     def read(self, value: Any) -> Node | Alias | Data:
-        """Return what a value of the graph's mapping is."""
+        """Return the node that a value of the graph's mapping stands for."""
         if value.__class__ is tuple and value and callable(value[0]):
             return self._read_simple(value) or self._compile(value)
         if value.__class__ in KEYS and self._is_key(value):
@@ -117,7 +117,7 @@ class NodeReader:
     def _is_key(self, value: Any) -> bool:
         try:
             return value in self._keys
-        except TypeError:  # a tuple of what has no hash
+        except TypeError:  # a tuple with an unhashable element
             return False
 
     def _read_simple(self, task: tuple[Any, ...]) -> Node | None:
@@ -217,7 +217,7 @@ class NodeReader:
         waiting.append((self._close, (value, (what, count), *marks)))
 
     def _close(self, opened: tuple[Any, ...], _waiting: object) -> None:
-        """End a container: it stays as it is if it contains neither references nor calls."""
+        """End a container: it stays a plain value if it contains neither references nor calls."""
         value, step, steps, leaves, effects = opened
         if effects == self._effects:
             del self._code[steps:], self._leaves[leaves:]

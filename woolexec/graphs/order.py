@@ -1,9 +1,9 @@
 """
-Which nodes of a graph are needed, and in which order they are best run: depth first.
+Which nodes of a graph are needed, and the best order to run them in: depth first.
 
-A node is placed right behind what it needs, and of several things that it needs, the one that takes the most room comes
-first, as Sethi and Ullman (1970) number the registers of an expression.  So values are used soon after they are made,
-and few exist at the same time; see https://github.com/dask/distributed/issues/6360 for what happens otherwise.
+A node comes right after the nodes that it needs.  Of these, the one whose computation needs the most values at a time
+comes first, as Sethi and Ullman (1970) number the registers of an expression.  So values are used soon after they are
+made, and few exist at the same time; see https://github.com/dask/distributed/issues/6360 for what happens otherwise.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ class Plan:
     The nodes that some keys need.
 
     :param graph: values by key
-    :param keys: the keys that are asked for
-    :raises CycleError: if nodes need each other
+    :param keys: the keys that are requested
+    :raises CycleError: if the graph has a cycle
     :raises KeyError: if a key is missing
     """
 
     def __init__(self, graph: Mapping[Any, Any], keys: Iterable[Any]) -> None:
         self.nodes: dict[Key, Node | Data] = {}
         self.uses: dict[Key, int] = {}
-        """By how many nodes each node is needed."""
+        """For each node, the number of nodes that need it."""
         self.user: dict[Key, Key] = {}
-        """The last of these."""
+        """For each node, the last node that needs it."""
         self._graph = graph
         self._reader = NodeReader(graph)
         self._aliases: dict[Key, Key] = {}
         self._room: dict[Key, int] = {}
         for key in keys:
             if key not in graph:
-                raise KeyError(f"{key!r} is asked for, and is not in the graph")
+                raise KeyError(f"{key!r} is requested, but is not in the graph")
         self.targets = [self._find(key) for key in keys]
         """The node that each key stands for: aliases are followed."""
         self.order: list[Key] = []
-        """All of them, in the order in which they are to be run."""
+        """All needed nodes, in the order in which they are to be run."""
         for visit in (_Finding(self), _Ordering(self)):
             for target in self.targets:
                 self._walk(target, visit)
         del self._room, self._aliases, self._reader
 
     def _find(self, key: Key) -> Key:
-        """Read the node with a key that is in the graph; return its key, behind aliases."""
+        """Read the node with a key that is in the graph; return its key, with aliases resolved."""
         if key in self.nodes:
             return key
         path = []
@@ -82,7 +82,7 @@ class Plan:
         return node.refs if isinstance(node, Node) else ()
 
     def resolve(self, key: Key) -> tuple[Key, ...]:
-        """Read what a node needs; return its keys."""
+        """Read the nodes that a node needs; return their keys."""
         node = self.nodes[key]
         if isinstance(node, Data):
             return ()
@@ -101,7 +101,7 @@ class Plan:
         return node.refs
 
     def measure(self, key: Key) -> None:
-        """Note how many values must exist at a time, at least, to make that of a node."""
+        """Note the minimum number of values that must exist at a time to compute that of a node."""
         refs = self.refs_of(key)
         if len(refs) < 2:
             self._room[key] = max(1, self._room[refs[0]]) if refs else 1
@@ -110,14 +110,14 @@ class Plan:
         self._room[key] = max(room + at for at, room in enumerate(rooms))
 
     def sorted_refs(self, key: Key) -> tuple[Key, ...]:
-        """Return what a node needs, in the order in which it is best made."""
+        """Return the nodes that a node needs, in the best order to run them."""
         refs = self.refs_of(key)
         if len(refs) < 2:
             return refs
         return tuple(sorted(refs, key=self._room.__getitem__, reverse=True))
 
     def _walk(self, start: Key, visit: _Finding | _Ordering) -> None:
-        """Visit a node and all that it needs, each after what it needs itself."""
+        """Visit a node and all nodes that it needs, each after those that it needs itself."""
         done = visit.done
         if start in done:
             return

@@ -1,9 +1,9 @@
 """
-Graphs as calls: each node, or group of small ones, is submitted with the futures of what it needs.
+Graphs as calls: each node, or group of small nodes, is submitted with the futures of the nodes that it needs.
 
 Everything else is what `submit` does with futures among arguments: a call waits for its inputs in the core, fails and
-is cancelled with them, and gets their values as they have arrived: this process does not unpickle them.  What is new is
-the rank of a call: of those that are ready, the one that is first in the order of its graph runs first.
+is cancelled with them, and gets their pickled values, which this process does not unpickle.  Only the rank of a call is
+new: of the calls that are ready, the one that is first in the order of its graph runs first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from woolexec.graphs.nodes import Node
 
 _INLINE = 1 << 10
-"""Maximum size, in bytes or characters, of a value that each call that needs it gets a copy of, instead of a `put`."""
+"""Maximum size, in bytes or characters, of a value that is copied into each call that needs it, instead of `put`."""
 
 _ranks = count(1)
 
@@ -40,7 +40,7 @@ def submit_graph(submission: Any, options: TaskOptions | None, graph: Any, keys:
     Submit the nodes of a graph that some keys need; return the futures by key.
 
     :param submission: makes calls: see `woolexec.api.submission`
-    :param options: their options
+    :param options: the options of the calls
     :param keys: a key, or a list of keys and such lists; None: all
     """
     if keys is None:
@@ -57,7 +57,7 @@ def get(submission: Any, options: TaskOptions | None, graph: Any, keys: Any) -> 
     """
     Run the nodes of a graph that some keys need; return their values, in tuples where `keys` has lists.
 
-    If one fails, or this is interrupted, those that have not been started are cancelled.
+    If a node fails, or this is interrupted, nodes that have not been started are cancelled.
     """
     graph = unfold(graph)
     wanted = list(dict.fromkeys(_flat(keys)))
@@ -117,7 +117,7 @@ class _Submitting:
     """
     Submits the nodes of a plan, in its order.
 
-    :param wanted: the keys that have a future of their own
+    :param wanted: the keys that need their own future
     """
 
     def __init__(self, submission: Any, options: TaskOptions | None, plan: Plan, wanted: Any) -> None:
@@ -134,7 +134,7 @@ class _Submitting:
         self._futures: list[weakref.ref[CallFuture[Any]]] = []
 
     def run(self) -> dict[Hashable, Any]:
-        """Submit everything; return what stands for each node that is still of use: futures, values and pieces."""
+        """Submit everything; return the future, value or piece of each node that is still needed."""
         plan, uses = self._plan, dict(self._plan.uses)
         values: dict[Hashable, Any] = {}
         try:
@@ -151,7 +151,7 @@ class _Submitting:
                 for needed in node.refs:
                     uses[needed] -= 1
                     if not uses[needed] and needed not in self._wanted:
-                        del values[needed]  # its future, so that its value goes with the last call that needs it
+                        del values[needed]  # drops the future: its value is freed with the last call that needs it
         except BaseException:
             self.cancel()
             raise
@@ -185,7 +185,7 @@ class _Submitting:
         return [value_of(key) for key in targets]
 
     def cancel(self) -> None:
-        """Cancel what has not been started."""
+        """Cancel the calls that have not been started."""
         for reference in reversed(self._futures):
             future = reference()
             if future is not None:
@@ -204,7 +204,7 @@ class _Submitting:
         return user is not _ALL and piece.count < MANY and len(self._plan.refs_of(user)) == 1
 
     def _value(self, value: Any, key: Hashable) -> Any:
-        """Return what stands for a value that is part of the graph: a future if it is large, or may be."""
+        """Return the substitute of a value in the graph: a future if it is, or may be, large; otherwise the value."""
         cls = value.__class__
         if is_future_class(cls):
             return value
@@ -225,7 +225,7 @@ class _Submitting:
         return None if function is None else function.seconds
 
     def _function_of(self, code: Code) -> Function | None:
-        """Return the pickled function for a code; None if it cannot be pickled, which its call will say."""
+        """Return the pickled function for a code; None if it cannot be pickled, which its call will report."""
         try:
             return self._functions[code]
         except KeyError:

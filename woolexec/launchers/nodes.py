@@ -27,7 +27,7 @@ _LOOK = 1.0
 """Seconds between two looks at the nodes."""
 
 _SILENCE = 20.0
-"""Seconds for which a cluster may not answer while the peers that are there go on."""
+"""Seconds for which a cluster may fail to answer before its peers are considered lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Node:
 
     @property
     def resources(self) -> Mapping[str, float]:
-        """What its peer offers besides its workers."""
+        """The resources that its peer offers, beside workers."""
         return {"gpu": self.gpus} if self.gpus else {}
 
 
@@ -73,8 +73,8 @@ class Nodes(Discovery):
         """
         Return the nodes that exist now.
 
-        :raises DiscoveryError: if that cannot be said, and the cluster must be opened again
-        :raises TimeoutError: if the cluster does not answer now
+        :raises DiscoveryError: if the nodes cannot be listed, and the cluster must be opened again
+        :raises TimeoutError: if the cluster does not answer in time
         """
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Nodes(Discovery):
         """
         Start a peer on each node, and yield those that serve and those that end; all end when this is closed.
 
-        :raises DiscoveryError: if the cluster is lost, or does not answer, for a while if there are peers
+        :raises DiscoveryError: if the cluster is lost or does not answer; if there are peers, only after a while
         """
         credentials = Credentials.with_new_token()
         starting: dict[str, asyncio.Task[Sequence[str]]] = {}
@@ -145,7 +145,7 @@ class Nodes(Discovery):
 
 
 async def _first(tasks: Collection[asyncio.Task[Sequence[str]]]) -> None:
-    """Wait until one of some tasks has ended, but not for long."""
+    """Wait until one of the tasks has ended, for a short time at most."""
     if tasks:
         await asyncio.wait(tasks, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
     else:

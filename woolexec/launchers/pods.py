@@ -7,12 +7,13 @@ Which pod is which peer, and how many pods there should be: decisions of `woolex
                                 |                      |
                                 '--- ended by others: Left -------------------------------> (forgotten)
 
-1. A Deployment chooses itself which pod ends when it is scaled down: one that is not ready, then the one of the lowest
-   deletion cost, which those that stop get.  If it ends another one, the next look corrects the number.
-2. A StatefulSet ends the pod of the highest number.  One that stops waits until all above it stop too, and until then
-   `start` takes it back.
-3. When somebody else ends a pod, its controller makes another one in its place, which waits for a few looks whether it
-   is wanted.
+1. When a Deployment is scaled down, it chooses the pod that ends: one that is not ready, otherwise the one with the
+   lowest deletion cost, which is given to pods that are to stop.  If it ends another pod, the next look corrects the
+   number.
+2. A StatefulSet ends the pod with the highest number.  A pod that is to stop waits until all pods above it stop too;
+   until then `start` can take it back.
+3. When another program ends a pod, its controller creates a replacement, which is kept for a few looks in case it is
+   needed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from woolexec.discovery.base import Event, Joined, Left, Record, Updated
 
 _KEPT = 5
-"""Looks for which a pod is kept that its controller has made in place of one that others have ended."""
+"""Number of looks for which a replacement is kept that a controller created for a pod that others ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,10 @@ class Pod:
 
     :param uid: never used again, unlike the name
     :param address: ``host:port`` of its peer; empty: it has none yet
-    :param is_ready: its probe says that it can be used
+    :param is_ready: its readiness probe succeeds
     :param is_ending: it has been told to end
     :param is_over: its containers have ended, and are not started again
-    :param text: why it is not ready, in the words of Kubernetes
+    :param text: why it is not ready, in Kubernetes' own words
     """
 
     uid: str
@@ -57,12 +58,12 @@ class Pod:
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A peer that was asked for."""
+    """A requested peer."""
 
     key: str
-    ordinal: int  # that its pod must have; -1: any
+    ordinal: int  # the number that its pod must have; -1: any
     pod: Pod | None = None
-    address: str = ""  # that was announced
+    address: str = ""  # the announced address
     is_stopping: bool = False
     is_cheap: bool = False  # its pod has the low deletion cost
 
@@ -71,8 +72,8 @@ class Pods:
     """
     The pods of one Deployment or StatefulSet.
 
-    :param name: that of the Deployment or StatefulSet
-    :param is_ordered: its pods have numbers, and the highest ends first
+    :param name: the name of the Deployment or StatefulSet
+    :param is_ordered: the pods have numbers, and the highest ends first
     """
 
     def __init__(self, name: str, *, is_ordered: bool) -> None:
@@ -80,13 +81,13 @@ class Pods:
         self._strangers: set[str] = set()
         self._slots: dict[str, _Slot] = {}
         self._numbers = itertools.count(1)
-        self._vacant: list[int] = []  # pods in place of those that others have ended: looks until they are let go
+        self._vacant: list[int] = []  # for each replacement pod: the number of looks until it is given up
         self._events: list[Event] = []
 
     # -- what is wanted -------------------------------------------------------------------------------------------
 
     def start(self, count: int) -> list[str]:
-        """Ask for this number of peers, and return their keys."""
+        """Request this number of peers, and return their keys."""
         slots = self._kept_back()[:count]
         for slot in slots:
             slot.is_stopping, slot.address = False, ""
@@ -99,7 +100,7 @@ class Pods:
         return [slot.key for slot in slots]
 
     def stop(self, key: str) -> None:
-        """Let a peer go; do nothing if it is gone."""
+        """Stop a peer; do nothing if it is gone."""
         slot = self._slots.get(key)
         if slot is None:
             return
@@ -124,7 +125,7 @@ class Pods:
 
     @property
     def trouble(self) -> str:
-        """Why fewer peers may be there than were asked for; empty: nothing is known to be wrong."""
+        """Why there may be fewer peers than were requested; empty: no known problem."""
         waiting = [slot for slot in self._slots.values() if not slot.address]
         for slot in waiting:
             if slot.pod is not None and slot.pod.text:
@@ -154,7 +155,7 @@ class Pods:
         return events
 
     def ignore(self, pods: Iterable[Pod]) -> None:
-        """Have nothing to do with pods that were there before: they have other credentials."""
+        """Ignore pods that existed before: they have other credentials."""
         self._strangers.update(pod.uid for pod in pods)
 
     def _follow(self, slot: _Slot, pod: Pod | None) -> None:
@@ -168,7 +169,7 @@ class Pods:
             slot.pod = pod
 
     def _assign(self, pod: Pod) -> None:
-        """Let a new pod be a peer that was asked for, if there is one."""
+        """Assign a new pod to a requested peer that has none."""
         for slot in self._slots.values():
             if slot.pod is None and slot.ordinal in (-1, pod.ordinal):
                 slot.pod = pod
@@ -187,7 +188,7 @@ class Pods:
         self._events.append(Left(slot.key, reason))
 
     def _kept_back(self) -> list[_Slot]:
-        """Return those that stop, and that their StatefulSet cannot end yet."""
+        """Return the peers that are to stop but whose pods the StatefulSet cannot end yet."""
         return [slot for slot in self._slots.values() if slot.is_stopping and -1 < slot.ordinal < self.replicas]
 
     def _free_ordinals(self) -> Iterator[int]:

@@ -1,8 +1,8 @@
 """
 One peer on each node of a Ray cluster.
 
-An actor on each node has all CPUs and GPUs that Ray has there, and a peer as its child; Ray ends the actors of programs
-that have ended.
+An actor on each node reserves all CPUs and GPUs that Ray has there, and has a peer as its child process.  Ray ends the
+actors of programs that have ended.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from woolexec.mesh.server.child import ChildPeer
 
 def ray(*, workers: int | None = None) -> Nodes:
     """
-    Return a peer on each node of the Ray cluster that this program is connected to, for ``peers=``.
+    Return a launcher for ``peers=`` with one peer on each node of the Ray cluster that this program is connected to.
 
-    The peers take the CPUs and GPUs of their nodes from Ray, and give them back when the executor or the program ends.
+    The peers reserve the CPUs and GPUs of their nodes in Ray, and release them when the executor or the program ends.
 
-    :param workers: number of CPUs that a peer takes, and of its workers; None: all that Ray has on its node
+    :param workers: number of workers of each peer, each with one CPU; None: all CPUs that Ray has on the node
     """
     return _Ray(workers)
 
@@ -39,7 +39,7 @@ class _Ray(Nodes):
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Check that there is a cluster."""
+        """Check that Ray is connected to a cluster."""
         from ray import is_initialized
 
         if not is_initialized():
@@ -49,12 +49,12 @@ class _Ray(Nodes):
         yield
 
     async def nodes(self) -> Sequence[Node]:
-        """Return the nodes that live and have CPUs."""
+        """Return the live nodes that have CPUs."""
         from ray import nodes
 
         try:
             found = await asyncio.to_thread(nodes)
-        except Exception as exc:  # Ray has many
+        except Exception as exc:  # Ray raises many types
             raise DiscoveryError(f"ray: {exc}") from exc
         alive = [(each["NodeID"], each["Resources"]) for each in found if each["Alive"]]
         return [Node(key, int(has["CPU"]), int(has.get("GPU", 0))) for key, has in alive if has.get("CPU", 0) >= 1]
@@ -74,7 +74,7 @@ class _Ray(Nodes):
         self._actors[node.key] = actor
         try:
             addresses = await actor.start.remote(token, workers, node.resources)
-        except Exception as exc:  # Ray's, or that of the actor
+        except Exception as exc:  # raised by Ray or by the actor
             raise DiscoveryError(str(exc)) from exc
         self._ends[node.key] = asyncio.ensure_future(_wait(actor))
         return tuple(addresses)

@@ -3,12 +3,12 @@ Peers that are jobs of Slurm: ``slurm://?max=16&partition=short``.
 
 ::
 
-    start(n) --> sbatch --array=0-(n-1): n jobs, each a peer          one request, however many
-    watch()  <-- squeue                                               one question for all, at most each second
+    start(n) --> sbatch --array=0-(n-1): n jobs, each a peer          one request for any number
+    watch()  <-- squeue                                               one query for all jobs, at most one a second
     stop(h)  --> scancel --signal=TERM: the peer drains, and its job ends
 
-A job that is about to reach its time limit gets SIGTERM too, so its peer drains first.  One that is preempted gets it
-from us: Slurm sends it only to job steps, and the peer is not one.
+A job that is about to reach its time limit gets SIGTERM too, so its peer drains first.  A preempted job gets SIGTERM
+from this launcher: Slurm sends it only to job steps, and the peer is not one.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ _NEVER = re.compile(
     r"PartitionConfig|PartitionNodeLimit|PartitionTimeLimit|BadConstraints|InvalidAccount|InvalidQOS"
     r"|(Account|QOS)NotAllowed|(Assoc|QOS)Max\w+PerJob\w*"
 )
-"""The reasons for which a job waits that does not fit the cluster: it starts only if an administrator changes that."""
+"""Reasons why a job waits that does not fit the cluster: it would start only after an administrator's change."""
 
 _REFUSED = re.compile(
     r"invalid (?!.*credential)|configuration is not available|can ?not be satisfied|unrecognized option|not permitted",
     re.IGNORECASE,
 )
-"""What sbatch says of a job that it would never take."""
+"""Messages of sbatch about a job that it would never accept."""
 
 _FORMAT = "JobArrayID:|,State:|,Reason:|,NodeList:|,PreemptTime:|"
-"""What squeue says of a job; the last is a date once the job has been chosen to make room for another one."""
+"""The fields that squeue prints; the last one is a date once the job has been chosen for preemption."""
 
 _GPU = re.compile(r"(?:gres/)?gpu(?::[a-zA-Z][\w.-]*)?(?::(\d+))?")
 
 _NUMBER = re.compile(r"(\d+)(?:;(\S+))?")
-"""The line of ``sbatch --parsable`` with the number of a job, and the cluster if there are several."""
+"""The output of ``sbatch --parsable``: the number of a job, and the cluster if there are several."""
 
 _QUIET = ("SQUEUE_", "SCANCEL_")
-"""How the names of variables begin with which users change what these commands print and find."""
+"""Prefixes of the environment variables that change what these commands print and find."""
 
 _BEFORE_THE_LIMIT = 60
 """Seconds before its time limit at which a peer begins to drain."""
@@ -73,8 +73,8 @@ PEER_JOB="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 PEER_WORKERS="$SLURM_CPUS_ON_NODE"
 """
 """
-How the script of a job begins: in bash, because ``module`` is a function that only it inherits.  Not every cluster
-keeps jobs from using more CPUs than they have.
+The beginning of a job's script.  It needs bash, because ``module`` is a shell function that only bash inherits.  It
+sets the number of workers, because not every cluster keeps jobs from using more CPUs than they have.
 """
 
 
@@ -104,18 +104,18 @@ class Slurm(Batch):
         self.partition, self.time, self.gres = partition, time, gres
         self.sbatch = tuple(sbatch)
         self._unfit = ""  # why a job will never start
-        self._clusters: dict[str, str] = {}  # by the numbers of jobs: those that are not on the default one
+        self._clusters: dict[str, str] = {}  # by job number: the cluster, if it is not the default one
 
     @classmethod
     def from_url(cls, url: str) -> Slurm:
         """
-        Make one from a URL such as ``slurm://?max=16&partition=short&sbatch=--account=physics``.
+        Create a launcher from a URL such as ``slurm://?max=16&partition=short&sbatch=--account=physics``.
 
         :raises ValueError: if it is invalid
         """
         parts = urlsplit(url)
         if parts.netloc or parts.path.strip("/"):
-            raise ValueError("slurm:// takes options only, such as slurm://?max=16&partition=short")
+            raise ValueError("slurm:// takes only options, such as slurm://?max=16&partition=short")
         kinds: dict[str, Callable[[str], Any]] = {
             **BATCH,
             "partition": str,
@@ -138,7 +138,7 @@ class Slurm(Batch):
         """Submit an array of jobs."""
         if self._unfit:
             error = DiscoveryError(f"slurm: such a job never starts: {self._unfit}")
-            error.is_final, self._unfit = True, ""  # it is tried again when other tasks come
+            error.is_final, self._unfit = True, ""  # tried again when other tasks arrive
             raise error
         given = {"partition": self.partition, "time": self.time, "gres": self.gres, "cpus-per-task": self.workers}
         options = [f"--{option}={value}" for option, value in given.items() if value is not None]
@@ -148,7 +148,7 @@ class Slurm(Batch):
             f"--array=0-{count - 1}",
             f"--job-name={name}",
             f"--output={logs}/%A_%a",
-            "--no-requeue",  # what is preempted ends, and another one is submitted if it is needed
+            "--no-requeue",  # a preempted job ends, and a new one is submitted if it is needed
             "--nodes=1",
             "--ntasks=1",
             f"--signal=B:TERM@{_BEFORE_THE_LIMIT}",
@@ -160,7 +160,7 @@ class Slurm(Batch):
         except DiscoveryError as exc:
             exc.is_final = exc.is_final or bool(_REFUSED.search(str(exc)))
             raise
-        # Some sites have it print a greeting too.
+        # At some sites it also prints a greeting.
         found = [match for line in said.splitlines() if (match := _NUMBER.fullmatch(line.strip()))]
         if not found:
             raise DiscoveryError(f"sbatch: expected the number of a job, and got {said!r}")
@@ -170,7 +170,7 @@ class Slurm(Batch):
         return [f"{number}_{index}" for index in range(count)]
 
     async def states(self, keys: Sequence[str], name: str) -> Mapping[str, State]:
-        """Return what squeue says."""
+        """Return the states that squeue prints."""
         words = ["--noheader", "--array", "--states=all", f"--name={name}", f"--Format={_FORMAT}"]
         clusters = {self._clusters.get(_number_of(key), "") for key in keys}
         words += [f"--clusters={','.join(sorted(clusters))}"] if clusters != {""} else []
@@ -193,13 +193,13 @@ class Slurm(Batch):
         return found
 
     async def drain(self, key: str) -> None:
-        """Send SIGTERM to a job that runs; take back one that waits."""
+        """Send SIGTERM to a running job; cancel a waiting one."""
         where = self._where(_number_of(key))
         await command("scancel", *where, "--state=PENDING", key, without=_QUIET)
         await command("scancel", *where, "--signal=TERM", "--batch", key, without=_QUIET)
 
     async def cancel(self, keys: Sequence[str]) -> None:
-        """Cancel jobs, whatever they do."""
+        """Cancel jobs in any state."""
         numbers: dict[tuple[str, ...], dict[str, None]] = {}
         for number in map(_number_of, keys):
             numbers.setdefault(self._where(number), {})[number] = None
@@ -207,7 +207,7 @@ class Slurm(Batch):
             await command("scancel", *where, *those, without=_QUIET)
 
     def _where(self, number: str) -> tuple[str, ...]:
-        """Return the arguments of scancel that say on which cluster a job is."""
+        """Return the arguments of scancel that name a job's cluster."""
         cluster = self._clusters.get(number)
         return () if cluster is None else (f"--clusters={cluster}",)
 

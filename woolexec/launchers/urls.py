@@ -16,7 +16,7 @@ LAUNCHER: Mapping[str, Callable[[str], Any]] = {"min": int, "max": int, "workers
 """The options that every launcher has."""
 
 BATCH: Mapping[str, Callable[[str], Any]] = {**LAUNCHER, "folder": str, "python": str, "prelude": str, "lease": float}
-"""Those of every batch system."""
+"""The options that every batch system has."""
 
 
 def options_of(parts: SplitResult, kinds: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
