@@ -194,7 +194,7 @@ def test_flood_is_cut_with_the_number_of_bytes_that_are_missing(loop, output, ca
     output.show(said(b"again\n"), None)
     loop.write()
     out, err = capsys.readouterr()
-    assert err == "woolexec: 33 bytes that tasks have printed are missing here: they came too fast\n"
+    assert err == "woolexec: 33 bytes of task output were dropped here: it arrived too fast\n"
     assert out.endswith("again\n")
 
 

@@ -78,7 +78,7 @@ def test_target_that_is_gone_takes_its_outcomes_along(sent, run):
     sent.send(other, [value])
     sent.leave(home)
     assert losses == [(value, [other])]
-    assert "the value of task is lost: it had stayed with far/1" in str(value.failure)
+    assert "the value of task is lost: far/1 kept it" in str(value.failure)
     assert (value.failure.task, value.failure.host) == ("task", "far")
     assert here.failure is None
     assert not other.has_sent.values

@@ -184,8 +184,8 @@ _STACK = (
 _TOP = (
     "Show the statistics() of pools of this user on this machine. Only pools with a dashboard are found: made with "
     "dashboard=, or in a program with WOOLEXEC_DASHBOARD in its environment. In a terminal the view is updated until q "
-    "is pressed, which needs the rich package: pip install 'woolexec[top]'. What a peer does for each of its clients is "
-    "shown to operators, as by stack."
+    "is pressed; this needs the rich package: pip install 'woolexec[top]'. What a peer does for its clients is shown "
+    "to operators, as by stack."
 )
 
 _CERTS = (

@@ -65,14 +65,14 @@ SETTINGS = (
     Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
     Setting(
         "metrics",
-        "serve metrics for Prometheus there, without TLS and credentials; a port alone is reachable from this host only",
+        "serve metrics for Prometheus there, without TLS and credentials; a port alone is open to this host only",
         port_or_address,
         metavar="HOST:PORT",
     ),
     Setting(
         "dashboard",
         "serve a page of the clients' tasks there, without TLS; it asks for the token in its URL, which --json and "
-        "woolexec top --web print; a port alone is reachable from this host only",
+        "woolexec top --web print; a port alone is open to this host only",
         port_or_address,
         metavar="HOST:PORT",
     ),

@@ -1,4 +1,4 @@
-"""What ``woolexec top`` shows, and what its keys do: lines of text from statistics, without a terminal."""
+"""The screen of ``woolexec top`` as lines of text made from statistics, and its keys; without a terminal."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Sort(NamedTuple):
     """
     An order of rows, the largest first.
 
-    :ivar name: what it is by
-    :ivar key: returns what is compared
+    :ivar name: the name of the compared value
+    :ivar key: returns the value to compare
     """
 
     name: str
@@ -66,7 +66,7 @@ class Line(NamedTuple):
     """
     One line of the screen.
 
-    :ivar state: the state of the worker that it is about, for its colour
+    :ivar state: the state of the worker on this line, for its colour
     """
 
     text: str
@@ -77,10 +77,10 @@ class Line(NamedTuple):
 
 class Screen:
     """
-    What is chosen, and what is shown of it.
+    The state of the screen: what is selected and shown.
 
     :ivar worker: the process id of the chosen worker; 0: none
-    :ivar asked_about: the task that is cancelled if the answer is yes
+    :ivar asked_about: the task that is cancelled if the user confirms
     """
 
     def __init__(self) -> None:
@@ -104,9 +104,9 @@ class Screen:
 
     def ask_to_cancel(self, stacks: Stacks, before: TaskStack | None = None) -> None:
         """
-        Ask whether a task of the chosen worker is to be cancelled.
+        Ask whether to cancel a task of the selected worker.
 
-        :param before: the one about which was asked before: now it is the next one
+        :param before: the task that was asked about before; now the next one is
         """
         found = self._tasks_in(stacks)
         if not found:
@@ -128,7 +128,7 @@ class Screen:
         return [each for each in stacks if each.pid == self.worker and not each.peer]
 
     def press(self, key: str, found: Sequence[Statistics]) -> None:
-        """Do what a key does, but for those that end, or that ask the pool."""
+        """Handle a key, except for those that quit or that send a request to the pool."""
         self._stack = self.asked_about = None
         self._workers = WORKERS.get(key, self._workers)
         self._functions = FUNCTIONS.get(key, self._functions)

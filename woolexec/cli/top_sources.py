@@ -1,4 +1,4 @@
-"""What ``woolexec top`` can ask: pools on this machine, by their pages, and peers, each over a link that stays open."""
+"""The sources of ``woolexec top``: pools on this machine, asked through their pages, and peers, each over one link."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Told = TypeVar("Told")
 
     class Shown(Protocol):
-        """One table of many: that of a pool here, or of a client of a peer."""
+        """One table: that of a pool here, or of a client of a peer."""
 
         @property
         def heading(self) -> str:
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
         @property
         def statistics(self) -> Statistics:
-            """What was answered."""
+            """The statistics in the last answer."""
 
         def stacks(self) -> Stacks:
-            """Return where its tasks are; none if there is no answer."""
+            """Return the stacks of its tasks; none if there is no answer."""
 
         def cancel(self, task: TaskStack) -> bool:
-            """Cancel a task by force; return whether it ran until now."""
+            """Cancel a task by force; return whether it was still running."""
 
 
 class PoolHere(NamedTuple):
-    """A pool on this machine, and what it has answered."""
+    """A pool on this machine, and its last answer."""
 
     record: PoolRecord
     statistics: Statistics
@@ -56,7 +56,7 @@ class PoolHere(NamedTuple):
         return f"pool of process {self.statistics.pid} on {printable(self.statistics.host)}"
 
     def stacks(self) -> Stacks:
-        """Return where its tasks are; none if it does not answer."""
+        """Return the stacks of its tasks; none if it does not answer."""
         from woolexec.observe.page_client import stacks_of
 
         return stacks_of(self.record, self.timeout)
@@ -69,7 +69,7 @@ class PoolHere(NamedTuple):
 
 
 def pools_here(records: Sequence[PoolRecord], timeout: float) -> list[PoolHere]:
-    """Return what pools do, of those that answer."""
+    """Return the pools that answer."""
     from woolexec.observe.page_client import statistics_of
 
     with ThreadPoolExecutor(16) as threads:
@@ -90,7 +90,7 @@ class ClientThere(NamedTuple):
         return f"{self.client} at {printable(self.peer.address, 200)}"
 
     def stacks(self) -> Stacks:
-        """Return where its tasks are; none if the peer does not answer."""
+        """Return the stacks of its tasks; none if the peer does not answer."""
         return Stacks(each for each in self.peer.stacks() if each.client == self.client)
 
     def cancel(self, task: TaskStack) -> bool:
@@ -100,7 +100,7 @@ class ClientThere(NamedTuple):
 
 class PeerThere:
     """
-    A peer that is asked again and again, over one link; use it in a ``with``.
+    A peer that is asked repeatedly over one link; use it in a ``with`` statement.
 
     :param timeout: seconds that an answer may take
     """
@@ -112,7 +112,7 @@ class PeerThere:
         self._questions: Questions | None = None
         self._link = AsyncExitStack()
         self.left_out = 0
-        """How many clients there was no room for in the last answer."""
+        """Number of clients that did not fit into the last answer."""
 
     def __enter__(self) -> Self:
         return self
@@ -123,17 +123,17 @@ class PeerThere:
 
     def clients(self) -> list[ClientThere]:
         """
-        Return what the peer does for each of its clients that has sent something; for one at least, if it has any.
+        Return what the peer does for each client that has sent something; if none has, for one client, if any.
 
-        :raises PeerRefusedError: if it cannot be reached, or does not answer, or we may not see them
+        :raises PeerRefusedError: if it cannot be reached, does not answer, or does not permit this
         :raises CredentialsError: if a certificate file cannot be read
         """
         found, self.left_out = self._ask(lambda questions: questions.status(self._timeout))
         busy = [each for each in found if each[1].functions or each[1].workers or each[1].tasks != TaskStatistics()]
-        return [ClientThere(self, client, each) for client, each in busy or found[:1]]  # we are a client as well
+        return [ClientThere(self, client, each) for client, each in busy or found[:1]]  # this process is a client too
 
     def stacks(self) -> Stacks:
-        """Return where the tasks of its workers are; none if it does not answer."""
+        """Return the stacks of the tasks of its workers; none if it does not answer."""
         try:
             found, _ = self._ask(lambda questions: questions.stacks(self._timeout))
         except PeerRefusedError:

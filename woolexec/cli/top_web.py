@@ -1,4 +1,4 @@
-"""``woolexec top --web ADDRESS``: a page of a peer, served here, with what the peer tells over a link."""
+"""``woolexec top --web ADDRESS``: a page about a peer, served by this process from the peer's answers over a link."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 class RemoteView:
     """
-    What a page shows of a peer elsewhere.
+    The data of a page about a remote peer.
 
-    :param thread: its one thread asks the peer, for those that ask here have event loops of their own
+    :param thread: its one thread asks the peer, because callers here have their own event loops
     """
 
     def __init__(self, peer: PeerThere, thread: ThreadPoolExecutor) -> None:
         self._peer, self._thread = peer, thread
         self._started = time()
         self.ended = threading.Event()
-        """The peer has ended, or tells us nothing any more."""
+        """Set when the peer has ended, or no longer answers."""
 
     def snapshot(self) -> dict[str, Any] | None:
-        """Return a snapshot; None: the peer has ended, or tells us nothing any more."""
+        """Return a snapshot; None if the peer has ended, or no longer answers."""
         try:
             found = [(each.client, each.statistics) for each in self._thread.submit(self._peer.clients).result()]
         except (PeerRefusedError, CredentialsError):
@@ -44,7 +44,7 @@ class RemoteView:
         return page_data(together(found, Statistics(about.time, about.pid, about.host)), self._started)
 
     def stacks(self) -> list[dict[str, Any]]:
-        """Return what runs, longest first."""
+        """Return the running tasks, longest first."""
         return self._thread.submit(self._peer.stacks).result().as_dict()
 
 

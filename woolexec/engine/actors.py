@@ -1,4 +1,4 @@
-"""The way of actors and of the calls of their methods to the scheduler, from any thread."""
+"""Passes actors and the calls of their methods to the scheduler, from any thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ActorDoor:
-    """What other threads ask of an engine about its actors."""
+    """The operations on an engine's actors that other threads use."""
 
     def __init__(self, rounds: Rounds) -> None:
         self._loop, self._scheduler = rounds.loop, rounds.scheduler
@@ -35,7 +35,7 @@ class ActorDoor:
         self.table: Actors = vars(rounds.scheduler).setdefault("actors", made)  # another thread may have made one
 
     def make(self, name: str, options: TaskOptions | None, on_end: Callable[[], object]) -> Actor:
-        """Return an actor that has no life yet."""
+        """Return a new actor that has no life yet."""
         restarts = 0 if options is None else options.restarts
         actor = Actor(self.table, name, restarts=restarts, on_end=on_end)
         if options is not None and options.max_concurrency is not None:
@@ -43,14 +43,14 @@ class ActorDoor:
         return actor
 
     def line_up(self, life: Call) -> None:
-        """Set the line in which a life waits, before it is submitted: from then on its failure is its actor's."""
+        """Set the line in which a life waits, before it is submitted: from then on its failure is the actor's."""
         life.receiver.life = life
         line: Line = life.line or Line()
         life.line, life.is_plain = line._replace(actor=self.table), False
 
     def begin(self, life: Call) -> None:
         """
-        Have an actor made.
+        Start the creation of an actor.
 
         :raises RuntimeError: if the engine has stopped meanwhile
         """
@@ -71,7 +71,7 @@ class ActorDoor:
         queue = self._scheduler.main.queue
         queue.offer(call)
         actor.inbox.append(call)
-        # The engine clears the flag, then empties the inbox: it sees this call, or is told of it.
+        # The engine clears the flag, then empties the inbox: it either sees this call or is woken for it.
         if not actor.is_told:
             actor.is_told = True
             self._loop.tell(partial(self.table.take, actor))
@@ -106,7 +106,7 @@ class ActorInputs:
         self.line = Line(actor=actor)
 
     def takes(self, value: Value) -> bool:
-        """Return False for what may be away, if the actor is here: then it is fetched first."""
+        """Return False for a value that may be at a peer, if the actor is here: it must be fetched first."""
         return not value.is_kept or (self._actor.is_far and self._inputs.takes(value))
 
     def _is_in_line(self, entry: Any) -> bool:
@@ -122,14 +122,14 @@ class ActorInputs:
         self._inputs.hold(entry)
 
     def release(self, entry: Any, payload: Any) -> None:
-        """Give it its payload, with the values."""
+        """Give a call its payload, with the values."""
         if self._is_in_line(entry):
             self._door.tell(partial(self._complete, entry, payload))
         else:
             self._inputs.release(entry, payload)
 
     def drop(self, entry: Any, payload: Any) -> None:
-        """End it, because an input has failed; None: was cancelled."""
+        """End a call because an input has failed, or with None, because it was cancelled."""
         if self._is_in_line(entry):
             self._door.tell(partial(self._fail, entry, payload))
         else:

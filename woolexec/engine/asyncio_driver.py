@@ -1,7 +1,7 @@
 """
 The engine's thread as an asyncio event loop, for engines that have links: grpc's coroutines run between the rounds.
 
-So a frame passes from a link to a worker, or back, without a switch of threads.
+So a frame passes from a link to a worker, or back, without a thread switch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
     Run rounds of the engine, concurrently with a guest, until `step` returns False.
 
     :param step: the part of a round before the sleep
-    :param guest: runs until it is cancelled; its argument is a function to call when it has brought something to act on
+    :param guest: runs until it is cancelled; its argument is a function to call when there is something to act on
     :raises Exception: what the guest or a round raised
     """
     try:
@@ -69,7 +69,7 @@ def _pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
     All loops of a process that use grpc.aio take events from one queue and pass on those of other loops.  The last
     events of a loop that has been closed meanwhile cannot be passed on.
 
-    A request may end the task that accepts others: `woolexec.mesh.server.listener` says so, and begins anew.
+    A request may end the task that accepts requests: `woolexec.mesh.server.listener` logs that and starts again.
     """
     exc = context.get("exception")
     if isinstance(exc, RuntimeError) and "PollerCompletionQueue" in repr(context.get("handle")):
@@ -103,7 +103,7 @@ class _Rounds:
         self._make(self._loop.hear)
 
     def make(self) -> None:
-        """Run a round, because the caller has brought something to act on."""
+        """Run a round, because there is something to act on."""
         self._make(None)
 
     def _make(self, hear: Callable[[float], None] | None) -> None:

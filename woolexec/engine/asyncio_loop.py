@@ -16,10 +16,10 @@ class EventLoop(asyncio.SelectorEventLoop):
     """
     An event loop that runs the callback of a descriptor as soon as it finds it ready.
 
-    A task that the callback wakes then runs in the same iteration, where asyncio's loop would begin another one for it.
+    A task that the callback wakes then runs in the same iteration; asyncio's loop would need another one.
     """
 
-    time = staticmethod(monotonic)  # asyncio's calls this too, in a function of its own
+    time = staticmethod(monotonic)  # asyncio's loop wraps this in a function
 
     def __init__(self) -> None:
         super().__init__(LeanSelector())

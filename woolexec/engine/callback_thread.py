@@ -6,7 +6,7 @@ pieces wait, a new thread takes over the queue, and the old one exits after its 
 not delay the others, and there are as many threads as blocked callbacks, plus one.  For log records, which all go to
 the same handlers, one thread is enough; their queue is bounded, and records that do not fit are counted.
 
-If no thread can be started, as at interpreter exit from Python 3.12 on, the thread that waits for the engine's end runs
+If no thread can be started (as at interpreter exit since Python 3.12), the thread that waits for the engine's end runs
 the pieces.
 """
 

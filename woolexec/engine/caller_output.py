@@ -1,15 +1,15 @@
 """
-What tasks print, in the caller's process: written to `sys.stdout` and `sys.stderr`, whatever these are then.
+The output of tasks in the caller's process: written to the current `sys.stdout` and `sys.stderr`.
 
-The thread for log records writes it, since either may be an object of the program, or block.  So that a line is there
-when ``result()`` returns, what is delivered to a call that has printed waits until that was written, but not longer
-than `PATIENCE` (`Behind`)::
+The thread for log records writes it, because these may be objects of the program, or block.  A line must be written
+before ``result()`` returns.  So the outcome of a call that has printed waits until its output was written, but at most
+`PATIENCE` seconds (`Behind`)::
 
     the engine's thread:  show ------.   deliver ----> waits ..... released: to the receiver
                                      v                                 ^
     the thread for records:      write, one after the other -----------'
 
-What is printed while `ROOM` bytes wait to be written is dropped, and counted.
+Output that arrives while `ROOM` bytes wait to be written is dropped, and its bytes are counted.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ ROOM = 4 << 20
 """Bytes that may wait to be written."""
 
 PATIENCE = 1.0
-"""Seconds that an outcome waits for what its task has printed to be written."""
+"""Maximum seconds that an outcome waits until the output of its task is written."""
 
 HERE, ELSEWHERE = "({name} pid={pid}) ", "({name} pid={pid} host={host}) "
-"""What stands before lines of several tasks, on this host and on others."""
+"""Prefixes of lines while several tasks print, for workers on this host and on others."""
 
 
 class CallerOutput:
     """
-    Writes what tasks print.
+    Writes the output of tasks.
 
-    :param prefix: what stands before each line, with fields in braces; None: nothing; "auto": `HERE` or `ELSEWHERE`, if
-        more than one of those that have printed has not ended
-    :param escapes: replace control characters: some of it comes from peers that are not trusted
+    :param prefix: the text before each line, with fields in braces; None: nothing; "auto": `HERE` or `ELSEWHERE`, if
+        more than one of the calls that have printed has not ended
+    :param escapes: replace control characters, because peers are not trusted
     """
 
     def __init__(self, loop: Loop, prefix: str | None, *, escapes: bool) -> None:
@@ -69,7 +69,7 @@ class CallerOutput:
         """
         Have it written.
 
-        :param outermost: the call of the program that it belongs to, if that is known
+        :param outermost: the program's call that the output belongs to, if known
         """
         size = len(frame.text)
         if self._size - self._written_size > ROOM:
@@ -105,16 +105,16 @@ class CallerOutput:
         return template.format(name=frame.name, task=frame.task, pid=frame.pid, host=frame.host)
 
     def forget_ended(self) -> None:
-        """Keep no calls that have ended, nor with them their results."""
+        """Drop the references to calls that have ended, and so to their results."""
         self._talking = {key: call for key, call in self._talking.items() if call.state != DONE}
 
     def wait(self, behind: Behind) -> None:
-        """Release what waits there when all has been written that was shown before."""
+        """Release a waiting outcome when all output that was shown before it has been written."""
         if not self._is_watching:
             self._is_watching = True
             self._loop.after(PATIENCE, self._look_for_late)
         self._waiting[behind] = self._loop.clock() + PATIENCE
-        if self.has_written(behind.until):  # the other thread may not have seen that somebody waits
+        if self.has_written(behind.until):  # the other thread may not have seen the waiter
             behind.release()
 
     def has_written(self, number: int) -> bool:
@@ -134,7 +134,7 @@ class CallerOutput:
             self._loop.after(PATIENCE, self._look_for_late)
 
     def forget(self, behind: Behind) -> None:
-        """Nothing waits there any more."""
+        """Stop waiting."""
         self._waiting.pop(behind, None)
 
     def close(self) -> None:
@@ -154,11 +154,11 @@ class CallerOutput:
     def _write(self, stream: int, text: bytes, prefix: str, lost: int, context: Context | None) -> None:
         try:
             if lost:
-                said = f"woolexec: {lost} bytes that tasks have printed are missing here: they came too fast\n"
+                said = f"woolexec: {lost} bytes of task output were dropped here: it arrived too fast\n"
                 _in_context(context, STDERR, said)
             if text:
                 _in_context(context, stream, self._readable(text, prefix))
-        except BaseException:  # streams are user code; one that fails takes no other down with it
+        except BaseException:  # streams are user code; a failure of one must not affect the other
             pass
         finally:
             self._written_size += len(text)
@@ -198,7 +198,7 @@ def _write(stream: int, text: str) -> None:
 
 class Behind:
     """
-    Stands for the receiver of a call that has printed: what is delivered waits until that has been written.
+    Replaces the receiver of a call that has printed: an outcome waits until the output has been written.
 
     It has the attributes of the receiver, and counts as an instance of its class.
     """
@@ -236,7 +236,7 @@ class Behind:
             self._output.wait(self)
 
     def release(self) -> None:
-        """Deliver what waits."""
+        """Deliver the waiting outcomes."""
         self._output.forget(self)
         while self._line:
             self._line.popleft()()

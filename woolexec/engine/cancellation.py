@@ -1,10 +1,10 @@
 """
-How a call ends before its outcome: by its timeout, by `cancel`, with its map, or with the executor.
+How a call is ended before its outcome: by its timeout, by `cancel`, with its map, or with the executor.
 
 Ending a running call ends its worker, and must not end the next call there (a signal meant for A may arrive when A has
 ended and B has started):
 
-1. Nothing more is sent to the worker, and everything behind A is recalled, so it cannot start B.
+1. Nothing more is sent to the worker, and all calls behind A are recalled, so it cannot start B.
 2. All frames that it has sent are read: a worker sends the outcome of A before it starts another call.
 3. If A is still outstanding and the shared page says that it was started, then either A is running or nothing is: now
    SIGTERM is sent.
@@ -57,7 +57,7 @@ class Cancellation:
         self._workers = scheduler.all_workers
         self.last_look: LastLook  # set by who makes it
         self._closing_streams = False
-        self._due: dict[int, float] = {}  # when a stream that the pool's shutdown closed is left behind
+        self._due: dict[int, float] = {}  # when a stream that the pool's shutdown closed is no longer waited for
         self._left_behind: set[int] = set()
 
     # -- timeouts -----------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ class Cancellation:
         call = None if worker is None else worker.place_of(number).outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
-        if isinstance(call.receiver, Nobody):  # it has been cancelled, and has not ended yet
+        if isinstance(call.receiver, Nobody):  # it was cancelled, and has not ended yet
             return
         seconds = call.options.timeout
         if call.place is worker.lane_place:
@@ -101,14 +101,14 @@ class Cancellation:
             self._look_in(REST, worker, call)
 
     def _wait_for_start(self, worker: Worker, call: Call, seconds: float, seen: Seen | None) -> None:
-        """Look again later; end a worker that does not start the call although it runs nothing: it runs elsewhere."""
+        """Look again later; if a worker runs nothing and does not start the call, end it: the call runs elsewhere."""
         started, now = worker.page.started, self._loop.clock()
         if min(worker.outstanding) <= started:
             seen = None
         elif seen is None or seen[0] != started:
             seen = started, now
         elif now - seen[1] >= _STUCK:
-            if started or _is_stopped(worker):  # one that is new may be starting
+            if started or _is_stopped(worker):  # a new worker may still be starting
                 self._supervisor.kill(worker, SIGKILL)
                 return
             seen = started, now
@@ -149,7 +149,7 @@ class Cancellation:
             self._loop.after(REST, partial(self._look_for_start, worker_id, number, until), (worker_id, number))
 
     def _let_go(self, call: Call) -> Any:
-        """Cancel a coroutine or a stream, with its children, and ignore what it still sends; return its receiver."""
+        """Cancel a coroutine or a stream, with its children, and ignore its further frames; return its receiver."""
         receiver, call.receiver = call.receiver, Nobody()
         self._dispatcher.command(call, Cancel(call=call.number))
         return receiver
@@ -177,9 +177,9 @@ class Cancellation:
 
     def close_streams(self) -> None:
         """
-        Close the streams that are open, and those that will be opened, until the engine ends.
+        Close all open streams, and those that are opened later, until the engine ends.
 
-        A pull that is in progress gets its item.  Generators that do not end within `GRACE` seconds are left behind.
+        A pull that is in progress gets its item.  Generators that do not end within `GRACE` seconds are abandoned.
         Streams that were opened by tasks are closed by those tasks while they run.
         """
         if not self._closing_streams:
@@ -219,11 +219,11 @@ class Cancellation:
             call.receiver = Nobody()
 
     def is_busy(self, target: Worker | Remote) -> bool:
-        """Return whether calls are outstanding there that must be waited for."""
+        """Return whether a place has outstanding calls that must be waited for."""
         lane = target.lane_place
         if target.outstanding or target.pinned or lane.pinned:
             return True
-        left_behind = self._left_behind  # and nobody waits for an actor of ours that has no calls
+        left_behind = self._left_behind  # nor is an actor without calls waited for
         return any(
             call.function.lane != LIFE or getattr(call.receiver, "is_guest", False)
             for number, call in lane.outstanding.items()
@@ -236,7 +236,7 @@ class Cancellation:
         """
         Cancel a call: take it back from its place or, with `force`, end it there.
 
-        :param answer: called with whether it was cancelled: before this returns, unless a peer has to be asked
+        :param answer: called with whether it was cancelled; before this returns, unless a peer must be asked
         """
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
@@ -265,7 +265,7 @@ class Cancellation:
         answer(self._scheduler.main.queue.cancel(call))
 
     def _take_back(self, place: Any, call: Call) -> None:
-        """Take back a call, and those behind it, from a local worker that has not started it."""
+        """Recall a call that has not been started, and those behind it, from a local worker."""
         if call.state == SENT and not place.has_started(call):
             self._scheduler.recall(place, since=call.number)
 
@@ -273,7 +273,7 @@ class Cancellation:
         """
         Cancel everything that has not been started.
 
-        :param keep_first: keep what each local worker has been sent and starts next, if nothing runs there
+        :param keep_first: keep the call that each local worker starts next, if nothing runs there
         """
         self._dispatcher.take_inbox()
         self._dispatcher.revoke_permits()
@@ -353,7 +353,7 @@ def _is_stopped(worker: Worker) -> bool:
 def ask_to_cancel(
     cancellation: Cancellation, call: Call, take: Callable[[bool], object], *, force: bool
 ) -> bool | None:
-    """Cancel a call, and return whether that was possible; None: a peer is asked, and `take` gets its answer."""
+    """Cancel a call; return whether that was possible, or None if a peer must be asked: `take` gets its answer."""
     answers: list[bool] = []
     hear = [take, answers.append]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
-    """Make the error of a call whose worker died, with everything that is known about it."""
+    """Return the error for a call whose worker died, with all known details."""
     name, host, pid = call.name, host_name(), worker.known_pid or None
     began = call.cost if call.function.lane else worker.began(call.number)
     now = monotonic()
@@ -54,7 +54,7 @@ def stack_note(stack: str, why: str = "") -> str:
 
 
 def last_report(worker: Worker, call: Call) -> str:
-    """Return the note with the stack of a call when its dead worker was asked last; empty if it was not."""
+    """Return the note with the last known stack of a call whose worker died; empty if there is none."""
     if not worker.page.was_asked:
         return ""
     from woolexec.core.stack_text import safe
@@ -118,12 +118,12 @@ def handle_record(data: bytes | Untrusted) -> None:
 
 
 def log_full(address: str) -> None:
-    """Log that a peer has no room for outcomes that are to stay there."""
+    """Log that a peer has no room for more kept outcomes."""
     import logging
 
     logging.getLogger("woolexec").warning(
-        "outcomes of tasks with keep=True come here, because there is no room for more of them at the peer at %s: give "
-        "it a larger --store-limit or a --spill-dir; this is said once",
+        "outcomes of tasks with keep=True are sent here, because the peer at %s has no room for more of them: give it "
+        "a larger --store-limit or a --spill-dir; this is logged once",
         printable(address),
     )
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from woolexec.wire.protobuf import Message
 
 OPENING = 0.05
-"""Seconds after which a worker whose main thread is busy is signalled again to read."""
+"""Seconds after which a worker with a busy main thread is signalled again to read."""
 
 _BURST, _MOMENT = 64, 1e-6
 """A thread that submits this many calls before the engine's thread has taken the first one sleeps for this long
@@ -47,14 +47,14 @@ _BURST, _MOMENT = 64, 1e-6
 _FUNCTIONS_LIMIT = 1024
 
 _LARGE = 64 << 10
-"""Minimum size, in bytes, of a function that is known only as long as a call or a place has it."""
+"""Minimum size, in bytes, of a function that is cached only as long as a call or a place has it."""
 
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
 
 class Dispatcher:
-    """The `Actions` of one engine's scheduler, and the way of calls from other threads to that scheduler."""
+    """The `Actions` of one engine's scheduler; also passes calls from other threads to that scheduler."""
 
     scheduler: Scheduler
     outcomes: Outcomes
@@ -63,14 +63,14 @@ class Dispatcher:
     """Called with each call with a timeout that was sent to a local worker."""
 
     def __init__(self, loop: Loop) -> None:
-        self.due: set[Any] = set()  # what has frames to flush at the end of the round
+        self.due: set[Any] = set()  # places with frames to flush at the end of the round
         self.values = KeptOutcomes(loop.tell, self.due)
         self._loop = loop
         self._permitted: dict[int, Worker] = {}
         self._permitted_actors: dict[int, Worker] = {}
         self._functions: Recent[tuple[bytes, int], Function] = Recent(_FUNCTIONS_LIMIT)
         self._large: WeakValueDictionary[tuple[bytes, int], Function] = WeakValueDictionary()
-        self._unheard: set[Worker] = set()  # from which more frames have been read than handled
+        self._unheard: set[Worker] = set()  # workers from which more frames have been read than handled
         self._wake_on_submit = self._wake_on_submit_lane = True
 
     def connect(
@@ -81,7 +81,7 @@ class Dispatcher:
         outcomes: Outcomes,
         on_timed: Callable[[Worker, Call], object],
     ) -> None:
-        """Set the other parts of the engine; each of them knows the dispatcher too."""
+        """Set the other parts of the engine; each of them also refers to the dispatcher."""
         self.scheduler, self.outcomes, self.nested, self.on_timed = scheduler, outcomes, nested, on_timed
         self._supervisor = supervisor
         self._workers, self._all_workers = scheduler.workers, scheduler.all_workers
@@ -136,7 +136,7 @@ class Dispatcher:
         return any(worker.is_running_directly(call) for worker in tuple(self._all_workers.values()))
 
     def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
-        """Return the one function with this pickle and lane, so that it is sent only once to each worker."""
+        """Return the unique function with this pickle and lane, so that it is sent only once to each worker."""
         if not isinstance(payload, bytes):
             return Function(payload, name, lane)
         is_large = len(payload) >= _LARGE
@@ -181,7 +181,7 @@ class Dispatcher:
                 add(entry)
 
     def flush(self) -> None:
-        """Write the queued frames of everything in `due`; what a failed write closes leaves it meanwhile."""
+        """Write the queued frames of all places in `due`; a failed write closes its place and removes it."""
         due = self.due
         while due:
             target = due.pop()
@@ -229,7 +229,7 @@ class Dispatcher:
             self.scheduler.heard(worker)
         if worker.reader.has_more and worker not in self._unheard:
             self._unheard.add(worker)
-            self._loop.after(0.0, partial(self.hear, worker, rest=True))  # others take their turns
+            self._loop.after(0.0, partial(self.hear, worker, rest=True))  # other workers take their turns
         return heard
 
     # -- the scheduler's actions --------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class Dispatcher:
         self.due.add(place.target)
 
     def start_worker(self, actor: Actor | None = None, devices: Bound | None = None) -> Worker | None:
-        """Start a worker, for an actor or for any calls, that has these devices; None if that is impossible now."""
+        """Start a worker with these devices, for an actor or for any calls; return None if that is impossible now."""
         return self._supervisor.start(actor, devices)
 
     def dismiss(self, worker: Worker) -> None:
@@ -317,7 +317,7 @@ class Dispatcher:
             self._loop.after(REST, partial(_cancel_when_certain, self, call))
         elif place is not None and call.state == SENT:
             if call.function.lane == LIFE and place.candidate is None:
-                place.target.actor.is_closed = True  # its life may come back, not started: it is not to be made again
+                place.target.actor.is_closed = True  # its life may come back, not started: it must not be made again
                 is_made = place.target.actor.worker is place.target
                 (self._supervisor.dismiss if is_made else self._supervisor.end)(place.target)
                 return

@@ -1,8 +1,9 @@
 """
-What tasks ask of the process that has the pool: calls of actors, actors of their own, and names of its ``__main__``.
+What tasks request from the process that has the pool: calls of actors, new actors, and names of its ``__main__``.
 
-An engine that has a client, as that of a peer, passes all this on to it (see `woolexec.mesh.server.upward`), because
-only the first process on this way knows all actors.  So an actor that a task makes belongs to that process as well.
+An engine that has a client, such as that of a peer, passes these requests on to the client (see
+`woolexec.mesh.server.upward`), because only the process that has the pool knows all actors.  So an actor that a task
+makes belongs to that process as well.
 """
 
 from __future__ import annotations
@@ -41,22 +42,22 @@ if TYPE_CHECKING:
 
 
 class Elsewhere:
-    """Says who runs the tasks of tasks that are not queued like others."""
+    """Decides who runs nested tasks that are not queued like others."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self.ups: dict[Any, None] = {}
         """The clients of this engine."""
         self.look_up: Callable[[str, Callable[[bytes], object]], object]
-        """Called with a name of this program's ``__main__``, and with what to call with its pickle."""
+        """Called with a name of this program's ``__main__`` and a function that receives its pickle."""
         self.actors: Callable[[], ActorDoor]
-        """Makes what actors are made with."""
+        """Returns the engine's `ActorDoor`."""
 
     def way_of(self, worker: Worker, call: Call, frame: Submit) -> Callable[[Call], object]:
         """
-        Return what runs a call of an actor, makes an actor, or says what a name stands for.
+        Return the function that runs a call of an actor, makes an actor, or looks up a name.
 
-        :raises ValueError: if there is an actor with the key of one that is to be made
+        :raises ValueError: if the key of a new actor is that of an existing one
         """
         if frame.main_name:
             name = frame.main_name
@@ -67,9 +68,9 @@ class Elsewhere:
 
     def _way_to_actor(self, worker: Worker, call: Call, key: bytes) -> Callable[[Call], object]:
         """
-        Return what runs a call of an actor: the scheduler, or the client of this engine, who may know it.
+        Return what runs a call of an actor: the scheduler, or the client of this engine, which may know the actor.
 
-        If a plain method of that actor waits for it, by way of other tasks, it runs on top of that: it is its ancestor.
+        If a plain method of that actor is an ancestor of the call, and so waits for it, the call runs on top of it.
         """
         actors = self._scheduler.actors
         actor = None if actors is None else actors.by_key.get(key)
@@ -85,10 +86,10 @@ class Elsewhere:
         return self._scheduler.add
 
     def _way_to_make(self, worker: Worker, call: Call, key: bytes) -> Callable[[Call], object]:
-        """Return what makes an actor; one of a task at a peer is made at a peer, not in this program's processes."""
+        """Return what makes an actor; for a task at a peer it is made at a peer, not in this program's processes."""
         door = self.actors()
         if key in door.table.by_key:
-            raise ValueError("a task has made an actor with the key of another one")
+            raise ValueError("a task made an actor with the key of another one")
         receiver: LifeReceiver = call.receiver
         actor = door.make(call.name, call.options, receiver.has_ended)
         door.table.by_key[key] = receiver.actor = actor
@@ -104,21 +105,21 @@ class Elsewhere:
         return make
 
     def _look_up(self, name: str, call: Call) -> None:
-        call.move("fail")  # nothing of it is to run
+        call.move("fail")  # it must not run
         self.look_up(name, partial(call.receiver.deliver, call))
 
     def _way_up(self, worker: Worker, call: Call, **what: Any) -> Callable[[Call], object] | None:
-        """Return what passes a call on to the client of this engine; None: it has none."""
+        """Return what passes a call on to the client of this engine; None if it has none."""
         up = min(self.ups, key=lambda each: each.hops, default=None)
         return None if up is None else partial(up.pass_on, parent=known_above(worker, call.parent), **what)
 
 
 class LifeReceiver(Receiver):
     """
-    Receives the end of an actor that a task has made; it stays until the handle in the worker is gone.
+    Receives the end of an actor that a task has made; it exists until the handle in the worker is gone.
 
-    :ivar actor: None: it is with the client of this engine
-    :ivar close: ends it after its calls
+    :ivar actor: the actor; None if the client of this engine has it
+    :ivar close: ends the actor after its calls
     """
 
     actor: Actor | None = None
@@ -130,7 +131,7 @@ class LifeReceiver(Receiver):
         self.has_ended()
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Note the end; if it was not begun, its calls fail for this reason."""
+        """Note the end; if the actor was never created, its calls fail for this reason."""
         if self.actor is None:
             self.has_ended()
         else:
@@ -159,5 +160,5 @@ class LifeReceiver(Receiver):
 
 
 def _fail(call: Call) -> None:
-    error = errors.ActorLostError(f"{call.name} was not run, because the actor has ended or is of another pool")
+    error = errors.ActorLostError(f"{call.name} was not run, because the actor has ended or belongs to another pool")
     call.receiver.deliver_failure(call, error)

@@ -58,18 +58,18 @@ _DIRECT_LIMIT = 4096
 """Commands for streams that are at least this large, in bytes, are written by the engine's thread."""
 
 _FORCED = 10.0
-"""Seconds that `join` waits for the end of what it has ended by force; user code may run in callbacks."""
+"""Seconds that `join` waits after ending everything by force; user code may still run in callbacks."""
 
 
 def _inputs_of(rounds: Rounds) -> Inputs:
-    """Make the way of calls that lack values; loaded only when there is one, as pools would start later."""
+    """Create the `Inputs` for calls that lack values; imported for the first such call, so that pools start faster."""
     from woolexec.engine.inputs import Inputs
 
     return Inputs(rounds.loop, rounds.scheduler, rounds.dispatcher.values)
 
 
 def _actors_of(rounds: Rounds) -> ActorDoor:
-    """Make the way of actors to the scheduler; loaded only when there is one, for the same reason."""
+    """Create the `ActorDoor`; imported for the first actor, for the same reason."""
     from woolexec.engine.actors import ActorDoor
 
     return ActorDoor(rounds)
@@ -77,9 +77,9 @@ def _actors_of(rounds: Rounds) -> ActorDoor:
 
 def _show_output(rounds: Rounds, prefix: str | None, *, escapes: bool, in_workers: bool, at_peers: bool) -> None:
     """
-    Show what tasks print, before the engine is used.
+    Set how the output of tasks is shown; called before the engine is used.
 
-    :param in_workers: of workers here
+    :param in_workers: also for workers here
     """
     from woolexec.engine.caller_output import CallerOutput
 
@@ -90,7 +90,7 @@ def _show_output(rounds: Rounds, prefix: str | None, *, escapes: bool, in_worker
 
 
 def _statistics_of(rounds: Rounds) -> Statistics:
-    """Return what an engine is doing and has done; what it takes for that is loaded when somebody asks."""
+    """Return the statistics of an engine; the code for them is imported on first use."""
     from woolexec.engine.snapshot import statistics
 
     return statistics(rounds)
@@ -108,12 +108,12 @@ class Engine:
     Run calls on worker processes; for the other parameters see `Supervisor` and `Forks`.
 
     :param offer: what calls may require of the workers
-    :param upkeep: how the workers are looked after; None: each stays until the end
-    :param slow_after: seconds that a task must have run at least before it can be slow; None: nobody is warned
+    :param upkeep: when workers are replaced or ended; None: each stays until the end
+    :param slow_after: seconds that a task must have run before it can be reported as slow; None: no reports
     :param policy: chooses among links
-    :param mark: marks what peers send, if they are not trusted; None: they are
+    :param mark: marks the payloads of peers that are not trusted; None: peers are trusted
     :param guest: a coroutine function that provides links.  It runs in the engine's thread, which is then an asyncio
-        event loop, until the engine ends.  Its arguments are the engine, and a function to call when it has brought
+        event loop, until the engine ends.  Its arguments are the engine, and a function to call when there is
         something for the engine to act on
     """
 
@@ -171,14 +171,14 @@ class Engine:
         self.closes_streams = False
         self._loop.prepare(rounds.run, rounds.supervisor.note_settings)
         if guest is not None:  # it looks for peers before there are any calls
-            # What it needs is loaded here, not in the engine's thread: a fork in mid-import breaks the child.
+            # Imported here, not in the engine's thread: a fork during an import breaks the child.
             _ = self.links, self.scheduler.offering
             self._loop.begin()
         running.add(self)
 
     @cached_property
     def links(self) -> Links:
-        """What links and clients' sessions ask of it; made when there are peers or clients."""
+        """The interface for links and clients' sessions; created when there are peers or clients."""
         from woolexec.engine.links import Links
 
         return Links(self._rounds)
@@ -202,7 +202,7 @@ class Engine:
 
     @property
     def refuses(self) -> bool:
-        """No calls can be submitted: it is broken, or the copy in a forked child."""
+        """Whether calls are refused: the engine is broken, or a copy in a forked child."""
         return self._supervisor.broken is not None or self._loop.forked
 
     @property
@@ -244,7 +244,7 @@ class Engine:
         }
 
     def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
-        """Return the one function with this pickle and lane, so that it is sent only once to each worker."""
+        """Return the unique function with this pickle and lane, so that it is sent only once to each worker."""
         return self._dispatcher.intern(payload, name, lane)
 
     def shutdown(self, *, wait: bool, cancel: bool, close_streams: bool = True) -> None:
@@ -271,8 +271,8 @@ class Engine:
         """
         Wait until everything has ended; return at once if called in a callback or in the engine's own thread.
 
-        :param timeout: seconds after which it is ended by force; None: no limit
-        :raises TimeoutError: if that was necessary
+        :param timeout: seconds after which everything is ended by force; None: no limit
+        :raises TimeoutError: if it had to be ended by force
         """
         if threading.current_thread() is self._loop.thread or self._loop.join(timeout):
             return
@@ -299,7 +299,7 @@ class Engine:
             self._supervisor.forget()
         self._loop.forget()
 
-    # -- what futures ask ---------------------------------------------------------------------------------------
+    # -- for futures --------------------------------------------------------------------------------------------
 
     def cancel(self, future: CallFuture[Any], take: Callable[[bool], object], *, force: bool) -> bool | None:
         """Cancel the call of a future before it starts; with `force`, end it if it is running: see `Owner.cancel`."""
@@ -320,7 +320,7 @@ class Engine:
 
     def run_on_all(self, make: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
         """
-        Have each worker run a call of its own.
+        Run one call on each worker.
 
         :param make: makes one call; called in the engine's thread
         """

@@ -43,7 +43,7 @@ class _Here(threading.local):
 
 
 def no_timer(_: float) -> None:
-    """Do nothing: a thread looks at its timers before it sleeps."""
+    """Do nothing: the engine's thread checks its timers before it sleeps."""
 
 
 def _call(piece: Callable[[], object]) -> None:
@@ -54,18 +54,18 @@ class Loop:
     """
     The inbox, the timers and the selector of the engine's thread.
 
-    The thread is started and its descriptors are opened at the first use, so a process that is forked before that can
-    start its own.
+    The thread is started and its descriptors are opened on first use, so a process that is forked before can start its
+    own.
 
-    :param is_current: returns whether the subject of a timer (see `after`) still exists; other timers are dropped in
-        time
+    :param is_current: returns whether the subject of a timer (see `after`) still exists; other timers are eventually
+        dropped
     """
 
     clock = staticmethod(monotonic)
     """Returns monotonic seconds."""
 
     run = staticmethod(_call)
-    """Runs a piece of the engine now; where there are several engines, its failure is not one of the others."""
+    """Runs a piece of the engine now; if several engines share the thread, its failure does not affect the others."""
 
     def __init__(self, is_current: Callable[[Any], bool]) -> None:
         self.inbox: deque[Any] = deque()
@@ -73,18 +73,18 @@ class Loop:
         self.stopped = False
         self.forked = False
         self.has_urgent = False
-        """The inbox is to be read before any descriptor; what takes the urgent request from there clears this."""
+        """The inbox must be read before any descriptor; cleared by the code that takes the urgent request from it."""
         self.thread: threading.Thread | None = None
         self._is_current = is_current
         self._ended = Latch()  # opens when the engine's thread has finished
         self._timers: list[tuple[float, int, Any, Callable[[], object]]] = []
         self._timers_limit = 64
         self.on_earlier: Callable[[float], object] = no_timer
-        """Called with the time at which a timer is due that is the first one now.  What an event loop runs between two
-        rounds may set one, which would be late if the loop slept until the next round."""
+        """Called with the due time of a new timer that is now the earliest.  Code that an event loop runs between two
+        rounds may set one, and it would be late if the loop slept until the next round."""
         self._serials = itertools.count()
         self._callbacks = Relay()
-        self._dropped: deque[list[Any]] = deque()  # which the callback thread clears
+        self._dropped: deque[list[Any]] = deque()  # lists that the callback thread clears
         self._callbacks_watched = False
         self._records = Relay(limit=_RECORDS_LIMIT)
         self._woken = self._wake_fd = -1
@@ -93,7 +93,7 @@ class Loop:
 
     def prepare(self, run: Callable[[], None], on_first: Callable[[], object]) -> None:
         """
-        Set what the thread runs.
+        Set the functions that the thread runs.
 
         :param on_first: called before the thread starts, in the thread that first uses the engine
         """
@@ -147,10 +147,10 @@ class Loop:
 
     def retire(self) -> bool:
         """
-        Stop for good if the thread has not started and has nothing to do; return False otherwise.
+        Stop permanently if the thread has not started and has nothing to do; return False otherwise.
 
         Of several threads that submit the first calls, one starts the thread, and the others do not wait for that.
-        Whoever puts something into the inbox looks afterwards whether this has stopped.
+        A thread that puts something into the inbox checks afterwards whether this has stopped.
         """
         try:
             begin = self._first.pop()
@@ -243,10 +243,10 @@ class Loop:
     def hear(self, timeout: float | None) -> None:
         """Sleep for at most `timeout` seconds until a descriptor is ready or a timer is due, and handle it."""
         for act in self.watched.wait(timeout):
-            if self.has_urgent:  # what is not read now is ready again in the next round
+            if self.has_urgent:  # descriptors that are not read now are ready again in the next round
                 break
             act()
-        now = monotonic()  # what they set themselves is due in the next round: descriptors and writes come first
+        now = monotonic()  # timers that these set are due in the next round: descriptors and writes come first
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[3]()
 
@@ -271,7 +271,7 @@ class Loop:
     def drop(self, held: list[Any]) -> None:
         """Clear a list in the callback thread: destructors are user code."""
         self._dropped.append(held)
-        if len(self._dropped) == 1:  # else that thread is about to do it
+        if len(self._dropped) == 1:  # otherwise that thread is about to do it
             self.run_user_code(self._clear_dropped)
 
     def _clear_dropped(self) -> None:
@@ -291,15 +291,15 @@ class Loop:
         self._records.put(partial(handle_record, record))
 
     def handle_output(self, write: Callable[[], object]) -> None:
-        """Write what a task has printed, in order with its logging records."""
+        """Write the output of a task, in order with its logging records."""
         self._records.put(write, always=True)
 
     def watch_output(self, fd: int, act: Callable[[], object]) -> None:
-        """Call `act` when a worker has printed something."""
+        """Call `act` when a worker has written output."""
         self.watched.add(fd, act)
 
     def unwatch_output(self, fd: int) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self.watched.remove(fd)
 
     def _say_dropped(self) -> None:
@@ -312,7 +312,7 @@ class Loop:
         """Close the selector and the wake pipe, and let the threads for user code exit."""
         self.watched.close()
         os.close(self._woken)
-        wake_fd, self._wake_fd = self._wake_fd, -1  # first: the program may soon reuse the number for a file of its own
+        wake_fd, self._wake_fd = self._wake_fd, -1  # first: the program may soon reuse the number for another file
         os.close(wake_fd)
         self._timers.clear()
         self._callbacks.close()

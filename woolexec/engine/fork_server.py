@@ -33,7 +33,7 @@ THREAD_VARIABLES = (
     "POLARS_MAX_THREADS",
     "RAYON_NUM_THREADS",
 )
-"""Environment variables by which libraries size their thread pools; they give a worker its share of the processors."""
+"""Environment variables that set the size of libraries' thread pools, so that a worker uses its share of processors."""
 
 _CLOSE_LOOKS = 1000
 
@@ -60,7 +60,7 @@ thread, opens a file or keeps a state that workers must not share."""
 
 
 def _shared_modules() -> list[str]:
-    """Return those that this program has from the standard library itself: its tasks are likely to use them."""
+    """Return those that this program has imported from the standard library: its tasks are likely to use them."""
     folder = os.path.dirname(os.__file__) + os.sep
     return [name for name in _SLOW_MODULES if (getattr(imported(name), "__file__", None) or "").startswith(folder)]
 
@@ -71,17 +71,17 @@ class ForkServer:
 
     :param threads: value of the thread-pool variables in workers
     :param variables: environment variables for the workers, in addition to those of this process
-    :param is_peer: this process is a peer: what workers leave behind, such as daemons, is ended with them, and they do
-        not start with the settings of the program here
+    :param is_peer: this process is a peer: processes that workers leave behind, such as daemons, are ended with them,
+        and workers do not start with the settings of the program here
     :raises OSError: if it cannot be started
     """
 
     def __init__(self, threads: int, variables: Mapping[str, str] | None = None, *, is_peer: bool = False) -> None:
         ours, theirs = socketpair()
         self.answers = False  # whether its interpreter has run the code below
-        self._settings = b""  # the settings that were sent to it last
+        self._settings = b""  # the settings that were last sent to it
         self._unread = bytearray()  # a part of a record
-        self._unsent: deque[tuple[memoryview, list[int]]] = deque()  # what it has not read soon enough
+        self._unsent: deque[tuple[memoryview, list[int]]] = deque()  # records that it was too slow to read
         self.socket = ours
         try:
             self.pid = _start(theirs.fileno(), {name: str(threads) for name in THREAD_VARIABLES}, variables or {})
@@ -112,8 +112,8 @@ class ForkServer:
 
     def spawn(self, worker: int, fds: Sequence[int], of_user: Mapping[str, Any] | None = None) -> None:
         """
-        Ask for a worker that has these descriptors: a socket for frames, one for descriptors, the shared page, and the
-        pipes for what it prints, if there are any.
+        Request a worker with these descriptors: a socket for frames, one for descriptors, the shared page, and the
+        pipes for its output, if there are any.
 
         :param of_user: settings that were collected earlier
         :raises OSError: if the fork server is gone
@@ -162,7 +162,7 @@ class ForkServer:
         return send_with_fds(self.socket, data, fds) if fds else self.socket.send(data)
 
     def flush(self) -> bool:
-        """Send what was kept, as far as that is possible now; return True if nothing is left."""
+        """Send as much as possible of what was kept; return True if nothing is left."""
         try:
             while self._unsent:
                 rest, fds = self._unsent[0]
@@ -183,7 +183,7 @@ class ForkServer:
             _close_all(self._unsent.popleft()[1])
 
     def dump(self, worker: int, thread: int) -> None:
-        """Have a worker dump the stack of a thread, 0 for its main thread; do nothing if it has ended."""
+        """Make a worker dump the stack of a thread, 0 for its main thread; do nothing if it has ended."""
         with contextlib.suppress(OSError):
             self._send(RECORD.pack(DUMP, worker, thread))
 
@@ -263,14 +263,14 @@ SAY_WHICH = "choose the Python to use with multiprocessing.set_executable(path)"
 
 
 def interpreter() -> str:
-    """Return the program that workers are started with: the one set in multiprocessing, else this interpreter."""
+    """Return the program that workers are started with: the one set in multiprocessing, otherwise this interpreter."""
     spawn = imported("multiprocessing.spawn")
     program = sys.executable if spawn is None else spawn.get_executable()
     return os.fsdecode(program) if program else ""
 
 
 def _interpreter_flags() -> list[str]:
-    """Return the options that this interpreter was started with, as `multiprocessing` passes them on."""
+    """Return the options that this interpreter was started with, in the form in which `multiprocessing` passes them."""
     flags = sys.flags
     if not (sys.warnoptions or sys._xoptions or any(getattr(flags, name) for name in _HANDED_ON)):
         return []  # the usual case: importing `subprocess` takes a tenth of the time until the first result

@@ -1,10 +1,10 @@
 """
-The workers' processes: the fork server in use, which is started when a worker is wanted and replaced when it has died.
+The workers' processes, and the fork server, which is started when a worker is needed and replaced when it has died.
 
-A fork server that owes an answer and was stopped by a signal is told to continue, and killed if it does not answer
-then.  If no worker can be started, the breaker says so, and when to try again.
+A fork server that owes an answer and was stopped by a signal is told to continue, and killed if it still does not
+answer.  If no worker can be started, the circuit breaker decides when to try again.
 
-A fork server may serve several engines: what it reports is passed on to the owner of the worker.
+A fork server may serve several engines: its reports are passed on to the owner of the worker.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
             """Run a piece of the engine now."""
 
     class Owner(Protocol):
-        """What is told of its workers, by their numbers; its loop makes the calls."""
+        """Receives the reports about its workers, by their numbers; its loop makes the calls."""
 
         @property
         def loop(self) -> Runs:
-            """What runs its pieces, and knows whom else a failure must not concern."""
+            """Runs its pieces, so that a failure does not affect other owners."""
 
         def forked(self, number: int, pid: int) -> None:
             """Note the process id of a worker."""
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
             """Note that a worker could not be forked."""
 
         def fork_server_died(self, in_a_row: int) -> None:
-            """Note that all workers end, and how many fork servers in a row have died before a worker was forked."""
+            """Note that all workers end, and how many fork servers in a row died before they forked a worker."""
 
         def give_up(self, error: BaseException) -> None:
             """Note that no worker can be started."""
@@ -66,7 +66,7 @@ _LOOK, _LOOKS = 0.5, 2
 when all processes of a program are stopped and continued, the fork server may be the last."""
 
 _PATIENCE = 30.0
-"""Seconds that a fork server that is not stopped has for each answer: the machine may be slow."""
+"""Seconds for each answer of a fork server that is not stopped: the machine may be slow."""
 
 
 class Forks:
@@ -93,11 +93,11 @@ class Forks:
         self._pids: dict[int, int] = {}  # of workers whose end the fork server has not reported
         self._has_forked = False  # the fork server in use
         self._died_early = 0  # fork servers in a row that forked no worker
-        self._owed: dict[tuple[int, int], float] = {}  # what it has not answered, and since when: operation, worker
-        self._heard_at = -inf  # when it has answered last
-        self._is_behind = False  # it has not read everything that it was sent
+        self._owed: dict[tuple[int, int], float] = {}  # by operation and worker: since when an answer is owed
+        self._heard_at = -inf  # when it last answered
+        self._is_behind = False  # it has not read everything that was sent
         self._is_watching = False
-        self._stops = 0  # checks that have found it stopped
+        self._stops = 0  # number of checks that found it stopped
 
     @property
     def path(self) -> list[str]:
@@ -141,7 +141,7 @@ class Forks:
 
     def spawn(self, number: int, fds: Sequence[int], settings: Mapping[str, Any], owner: Owner) -> None:
         """
-        Ask for a worker that has these descriptors.
+        Request a worker with these descriptors.
 
         :param number: number of the worker
         :param settings: applied in the worker, in addition to those of this process
@@ -154,14 +154,14 @@ class Forks:
         self._expect(SPAWN, number)
 
     def _flush(self, server: ForkServer) -> None:
-        """Send what the fork server has not read yet as soon as it reads."""
+        """Send the kept records as soon as the fork server reads."""
         is_behind = not server.flush()
         if is_behind != self._is_behind:
             self._is_behind = is_behind
             self._loop.watched.change(server.socket.fileno(), self._hear, writing=is_behind)
 
     def prepare(self) -> None:
-        """Start the fork server before a worker is wanted; if that fails, the first worker tries again."""
+        """Start the fork server before a worker is needed; if that fails, the first worker tries again."""
         try:
             self._running()
         except OSError as exc:
@@ -183,7 +183,7 @@ class Forks:
                 self._expect(KILL, number)
 
     def dump(self, number: int, thread: int) -> None:
-        """Have a worker dump the stack of a thread; 0: of its main thread."""
+        """Make a worker dump the stack of a thread; 0: of its main thread."""
         if self._server is not None:
             self._server.dump(number, thread)
             self._flush(self._server)
@@ -212,7 +212,7 @@ class Forks:
 
     @property
     def _asked_at(self) -> float:
-        """When it was asked for the worker that it has owed longest; a worker that was killed may end late."""
+        """When the worker that it has owed longest was requested; ends of killed workers do not count."""
         return min((since for (operation, _), since in self._owed.items() if operation == SPAWN), default=inf)
 
     def _hear(self) -> None:

@@ -1,8 +1,8 @@
 """
 Pickle functions once.
 
-An importable function or class is pickled by name, only once.  One that is pickled by value (one of ``__main__``, a
-REPL or a notebook, or a lambda) takes cloudpickle 50-300 µs.  Its pickle is reused only while everything that it refers
+An importable function or class is pickled by name, only once.  Pickling one by value (one of ``__main__``, a REPL or a
+notebook, or a lambda) takes cloudpickle 50-300 µs.  Such a pickle is reused only while everything that it refers
 to is the same immutable object: its code, defaults, closure and globals, or its bases and attributes.  If it refers to
 anything that can change without being noticed, it is pickled again for each task, so that a task always sees the
 current state, as its arguments do.
@@ -38,7 +38,7 @@ class Functions:
     def __init__(self, intern: Callable[[Any, str, int], Function], *, is_nested: bool = False) -> None:
         self._intern = intern
         self._is_nested = is_nested
-        # By identity: that is the hash and the equality of what `is_definition` lets in, and of built-in functions.
+        # By identity: objects that `is_definition` accepts, and built-in functions, hash and compare by identity.
         self._known: Recent[Any, tuple[Function, _References | None]] = Recent(_CACHE_LIMIT)
         self._with_needs: Recent[tuple[Any, int], Function] = Recent(_CACHE_LIMIT)
         self._large: dict[Any, Any] = {}
@@ -47,11 +47,11 @@ class Functions:
         """
         Return the pickled form of `fn`, for the lane in which it runs.
 
-        A function that holds futures, in its closure, its globals or its bound arguments, has values of its own for
-        each call.  So it must be an argument itself: see `Function.calls_first`.
+        A function that holds futures, in its closure, its globals or its bound arguments, has different values in each
+        call.  So it must itself be sent as an argument: see `Function.calls_first`.
 
         :param backend: the event loop for a coroutine function or an asynchronous generator function; None: the kind
-            that runs here
+            that runs in this thread
         :raises Exception: any exception raised by pickling
         """
         if not is_definition(fn) and type(fn) is not BuiltinFunctionType:
@@ -76,7 +76,7 @@ class Functions:
         return function
 
     def _as_argument(self, fn: Callable[..., Any], backend: str | None) -> Function:
-        """Return the pickled form of a function that calls its first argument, which is to be `fn`."""
+        """Return the pickled form of a function that calls its first argument, which must be `fn`."""
         lane, is_stream = _lane_of(fn, backend)
         function = CallsFirst(dumps_inline(call_first), name_of(fn), lane)
         function.is_stream = is_stream
@@ -111,7 +111,7 @@ class Functions:
         return function
 
     def _find(self, fn: Any, payload: Any, needs: list[Any], lane: int) -> Function:
-        """Return the Function made last time if it is the same, else a new one; older large globals are not kept."""
+        """Return the previous Function if it is the same, otherwise a new one; older large globals are not kept."""
         key = (fn if fn.__class__ is FunctionType else name_of(fn)), lane
         function = self._with_needs.get(key)
         if function is not None and function.payload == payload:
@@ -160,7 +160,7 @@ def _lane_of(fn: Any, backend: str | None) -> tuple[int, bool]:
 
 
 def loop_lane(backend: str | None) -> int:
-    """Return the lane for coroutines: that of the given backend, else of the loop that runs here, else asyncio."""
+    """Return the lane for coroutines: of the given backend, otherwise of the loop that runs here, otherwise asyncio."""
     if backend is not None:
         return TRIO if backend == "trio" else ASYNCIO
     return ASYNCIO if trio_token() is None else TRIO
@@ -180,7 +180,7 @@ def name_of(fn: object) -> str:
 
 
 def _is_importable(fn: Any) -> bool:
-    """Return whether this function or class is pickled by name, now that all modules have been looked at."""
+    """Return whether this function or class is pickled by name, after all modules were searched."""
     look()
     return is_named(fn)
 
@@ -210,7 +210,7 @@ class _References:
             self._snapshots.append(snapshot)
             for part in snapshot.functions:
                 if space_of(part.__globals__) is None and is_named(part):
-                    continue  # it is pickled by name, and what it names is not
+                    continue  # pickled by name, so what it refers to is not pickled
                 for name in _names(part.__code__):
                     value = part.__globals__.get(name, _MISSING)
                     self._globals.append((part.__globals__, name, value))

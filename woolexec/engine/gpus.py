@@ -1,8 +1,8 @@
 """
-GPUs as the libraries that use them find them: by environment variables that a process reads once.
+The environment variables by which libraries find GPUs; a process reads them once.
 
-CUDA, and HIP on top of it, number the devices that a variable lists anew, from 0.  ROCR_VISIBLE_DEVICES is read one
-layer below: what it leaves is numbered anew for the others, so they must not repeat its numbers.
+CUDA and HIP renumber the devices that their variables list, from 0.  ROCR_VISIBLE_DEVICES is read one layer below HIP:
+the devices that it leaves are renumbered for HIP, so the other variables must not use its numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CONTAINERS = "NVIDIA_VISIBLE_DEVICES"
 
 def devices_of(resources: Mapping[str, float], environment: Mapping[str, str]) -> list[str]:
     """
-    Return what identifies the devices among resources.
+    Return the identifiers of the devices that resources contain.
 
     :raises ValueError: if their number is not whole, or a variable leaves this process fewer of them
     """
@@ -32,7 +32,7 @@ def devices_of(resources: Mapping[str, float], environment: Mapping[str, str]) -
 
 def names_of(count: int, environment: Mapping[str, str]) -> list[str]:
     """
-    Return what identifies the devices that this process may give to workers.
+    Return the identifiers of the devices that this process may give to workers.
 
     :raises ValueError: if a variable leaves this process fewer of them
     """
@@ -47,7 +47,7 @@ def names_of(count: int, environment: Mapping[str, str]) -> list[str]:
 
 
 def hiding(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the variables without which a process would see so many devices of its host; none if it does with them."""
+    """Return the variables that hide devices of the host, if a process sees fewer than this because of them."""
     try:
         names_of(count, environment)
     except ValueError:
@@ -67,7 +67,7 @@ def _listed(text: str) -> list[str]:
 
 
 def variables_of(names: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with which a worker sees these devices, and no others."""
+    """Return the variables that make a worker see only these devices."""
     listed = ",".join(names)
     if BELOW in environment and not any(variable in environment for variable in ABOVE):
         above = ",".join(map(str, range(len(names))))

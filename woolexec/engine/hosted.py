@@ -1,13 +1,13 @@
 """
-Several engines in one thread: a peer has one for each of its clients, so that no client sees another one's workers.
+Several engines in one thread: a peer has one for each client, so that no client sees another client's workers.
 
 ::
 
     Host: thread, event loop, fork server, seats
       |-- Hosted: the engine of one client: its scheduler, its workers, its links to other peers
-      `-- Hosted: that of another
+      `-- Hosted: the engine of another client
 
-A hosted engine acts when something has happened that concerns it; the others sleep.
+A hosted engine acts only when there is something for it to do; the others sleep.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import woolexec.broken_pool  # not when they are needed: no descriptor may be left then
+import woolexec.broken_pool  # now, because there may be no descriptor left later
 import woolexec.engine.said  # noqa: F401
 from woolexec.core.seats import Seats, Share
 from woolexec.engine import asyncio_driver
@@ -43,21 +43,21 @@ if TYPE_CHECKING:
 
 
 _SHARE = 8
-"""The fraction of the memory that batches of the workers of one client may take up while they arrive."""
+"""The fraction, 1 / this, of the memory that arriving batches of one client's workers may take."""
 
 
 class Host:
     """
-    Runs engines in a thread of its own, which is an asyncio event loop as well.
+    Runs engines in a separate thread, which is also an asyncio event loop.
 
-    :param seats: maximum number of calls that run at once in main threads, of all engines together
+    :param seats: maximum number of calls of all engines that run at once in main threads
     :param threads: value of the thread-pool variables in workers
     :param coroutines: maximum number of coroutines and streams that one worker runs at once
     :param variables: environment variables for the workers, in addition to those of this process
     :param offer: what calls may require of the workers
     :param guest: a coroutine function that runs in the thread until the host ends; its argument is the host
-    :param on_worker_death: called for each worker that was not told to end, with `is_early` if it has run nothing
-    :param rules: how the workers of all clients are looked after
+    :param on_worker_death: called for each worker that ended without being told to, with `is_early` if it ran nothing
+    :param rules: limits and checks for the workers of all clients
     """
 
     serves_others: ClassVar[bool] = True
@@ -81,9 +81,9 @@ class Host:
         self.seats = Seats(seats, self.loop.clock, self.loop.after)
         self.engines: list[Hosted] = []
         self.wake: Callable[[], None] = _nothing
-        """Have the engines act that have something to do; set by the thread."""
+        """Wakes the engines that have something to do; set by the thread."""
         self.on_engine_end: Callable[[Hosted], object] = _nothing_of
-        """Called with each engine that has done all that it was to do."""
+        """Called with each engine that has finished."""
         self._due: dict[Hosted, None] = {}
         self._coroutines, self._offer, self._on_worker_death = coroutines, offer, on_worker_death
         self._guest = guest
@@ -159,7 +159,7 @@ class Host:
         return usable_memory() // 2
 
     def loop_for(self, rounds: Rounds) -> Loop:
-        """Make what stands for the loop of an engine that is being made."""
+        """Create the `HostedLoop` of a new engine."""
         return cast("Loop", HostedLoop(self, rounds))  # it has what the parts of an engine use
 
     def forks_for(self, _loop: Loop) -> Forks:
@@ -167,11 +167,11 @@ class Host:
         return self.forks
 
     def share_for(self, loop: Loop) -> Share:
-        """Make its share of the seats."""
+        """Create a new engine's share of the seats."""
         return Share(self.seats, loop.wake)
 
     def mark(self, engine: Hosted) -> None:
-        """Have an engine act in the next round."""
+        """Mark an engine to act in the next round."""
         self._due[engine] = None
 
     def _run(self) -> None:
@@ -192,7 +192,7 @@ class Host:
         await self._guest(self)
 
     def _step(self) -> bool:
-        """Have the engines act that are due; return False when nothing is left to do."""
+        """Run the engines that are due; return False when nothing is left to do."""
         inbox = self.loop.inbox
         while inbox:
             inbox.popleft()()
@@ -202,7 +202,7 @@ class Host:
                 self.engines.remove(engine)
                 self.on_engine_end(engine)
                 engine.ended()
-        if self._due:  # by what those did: frames of others come first
+        if self._due:  # made due by these: frames of others come first
             inbox.append(_nothing)
         return bool(self.engines) or not self._is_draining
 
@@ -254,7 +254,7 @@ class Hosted:
         self._rounds.supervisor.huge_batches = HugeBatches(min(LIMIT, usable_memory() // _SHARE))
         self.scheduler = self._rounds.scheduler
         self.links = Links(self._rounds)
-        """What sessions and links ask of it."""
+        """The interface for sessions and links."""
 
     @property
     def broken(self) -> BaseException | None:
@@ -263,7 +263,7 @@ class Hosted:
 
     @property
     def cannot_work(self) -> str:
-        """Why no call can be run; empty if one can, as far as is known."""
+        """Why no call can be run; empty if no reason is known."""
         return self._rounds.supervisor.starts.why_not
 
     @property
@@ -272,16 +272,16 @@ class Hosted:
         return pids_of(self._rounds.supervisor.workers)
 
     def mark(self) -> None:
-        """Have it act in the round that follows."""
+        """Mark this engine to act in the next round."""
         self._host.mark(self)
 
     def hold(self, who: object) -> None:
-        """Read nothing from the workers until everybody who has held them lets them go on; others get their seats."""
+        """Read nothing from the workers until all holders have called `go_on`; other engines get their seats."""
         if self._loop.hold(who) and self._rounds.share is not None:
             self._rounds.share.hold()
 
     def go_on(self, who: object) -> None:
-        """Read from the workers again, if nobody else holds them."""
+        """Read from the workers again, unless another holder holds them."""
         if self._loop.go_on(who) and self._rounds.share is not None:
             self._rounds.share.go_on()
 
@@ -291,7 +291,7 @@ class Hosted:
         return unsent_to(self._rounds.supervisor.workers)
 
     def wake(self) -> None:
-        """Have it act now; the caller is a task of the event loop."""
+        """Run this engine now; the caller is a task of the event loop."""
         self.mark()
         self._host.wake()
 
@@ -304,7 +304,7 @@ class Hosted:
             return True
 
     def statistics(self) -> Statistics:
-        """Return what it does and has done."""
+        """Return its statistics."""
         from woolexec.engine.snapshot import snapshot
 
         return snapshot(self._rounds)
@@ -321,7 +321,7 @@ class Hosted:
 
     def retire(self, when_ended: Callable[[], object]) -> None:
         """
-        End its calls, because nobody waits for them any more, and then its workers.
+        End its calls, because no client waits for them any more, and then its workers.
 
         :param when_ended: called when no worker is left
         """
@@ -341,7 +341,7 @@ class Hosted:
             self.end(SIGKILL)
 
     def fail(self, exc: BaseException) -> None:
-        """Fail all of its calls because of a bug in Woolexec; other engines go on."""
+        """Fail all its calls because of a bug in woolexec; other engines continue."""
         logging.getLogger("woolexec").error("an engine failed", exc_info=exc)
         with contextlib.suppress(Exception):
             self._rounds.fail_everything(exc)
@@ -362,7 +362,7 @@ class Hosted:
             self._rounds.supervisor.forget()
 
     def on_first_nested(self, act: Callable[[], object]) -> None:
-        """Call a function when a task first submits a task of its own."""
+        """Call a function when a task submits the first nested task."""
         self._rounds.dispatcher.nested.on_first = act
 
 

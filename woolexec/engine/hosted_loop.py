@@ -1,4 +1,4 @@
-"""The loop of an engine that shares its thread with others: stands for that of the host."""
+"""The loop of an engine that shares its thread with others; it uses the loop of the host."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
             """Run a function in the thread of the engines soon."""
 
         def mark(self, engine: Any) -> None:
-            """Have an engine act in the next round."""
+            """Mark an engine to act in the next round."""
 
 
 class HostedLoop:
-    """Stands for a `Loop` to the parts of one engine: uses that of the host, which then has the engine act."""
+    """The `Loop` interface for the parts of one engine; uses the host's loop, which then runs the engine."""
 
     def __init__(self, host: Host, rounds: Rounds) -> None:
         self.inbox: deque[Any] = deque()
@@ -50,7 +50,7 @@ class HostedLoop:
         self._holders: set[object] = set()  # while there are any, nothing is read
 
     def wake(self) -> None:
-        """Have the engine act soon."""
+        """Wake the engine."""
         self._host.mark(self.engine)
 
     def tell(self, piece: Callable[[], object]) -> None:
@@ -58,7 +58,7 @@ class HostedLoop:
         self._host.tell(partial(self.run, piece))
 
     def run(self, piece: Callable[[], object]) -> None:
-        """Run a piece of the engine now; if it raises, this engine fails, and the others go on."""
+        """Run a piece of the engine now; if it raises, this engine fails, and the others continue."""
         try:
             piece()
         except Exception as exc:
@@ -85,17 +85,17 @@ class HostedLoop:
             self._host.loop.watched.change(fd, partial(self.run, act), writing=writing)
 
     def remove(self, fd: int) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._acts.pop(fd, None)
         self._host.loop.watched.remove(fd)
 
     def watch_output(self, fd: int, act: Callable[[], object]) -> None:
-        """Call `act` when a worker has printed something, also while nothing else is read: C code would wait."""
+        """Call `act` when a worker has written output, even while nothing else is read: C code would block."""
         self._host.loop.watch_output(fd, partial(self.run, act))
 
     def hold(self, who: object) -> bool:
         """
-        Watch nothing until everybody who has held it lets it go on: a worker whose socket is full waits.
+        Watch nothing until all holders have called `go_on`; meanwhile a worker whose socket is full waits.
 
         :return: whether it was not held before
         """
@@ -106,7 +106,7 @@ class HostedLoop:
         return is_first
 
     def go_on(self, who: object) -> bool:
-        """Watch again, unless somebody else holds it; return whether it does so now."""
+        """Watch again, unless another holder holds it; return whether it watches now."""
         if self._holders != {who}:
             self._holders.discard(who)
             return False

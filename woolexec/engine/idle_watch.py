@@ -1,4 +1,4 @@
-"""Lets workers leave that have had nothing to do for a while: see `woolexec.core.idleness`."""
+"""Ends workers that have been idle for a while: see `woolexec.core.idleness`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 class IdleWatch:
     """
-    Looks at the workers as long as some may leave; all of it runs in the engine's thread.
+    Checks the workers as long as some may be ended; runs in the engine's thread.
 
-    The workers of actors end with these.
+    The workers of actors are not affected; they end with their actors.
 
-    :param timeout: seconds after which an idle worker leaves
+    :param timeout: seconds after which an idle worker is ended
     :param least: number of workers that stay
     """
 
@@ -39,7 +39,7 @@ class IdleWatch:
         self._is_looking = False
 
     def begin(self) -> None:
-        """Look from now on: a worker is started."""
+        """Start checking: a worker is being started."""
         if not self._is_looking:
             self._is_looking = True
             self._look()
@@ -49,7 +49,7 @@ class IdleWatch:
         for worker in self._idleness.look({each: _mark(each) for each in workers}, self._loop.clock()):
             self._dispatcher.revoke_permit(worker)
             if not worker.is_busy:
-                self._supervisor.dismiss(worker, is_replaced=True)  # if calls come meanwhile
+                self._supervisor.dismiss(worker, is_replaced=True)  # in case calls arrive meanwhile
         pause = self._idleness.pause(len(workers))
         self._is_looking = pause is not None and self in self._supervisor.watches
         if self._is_looking and pause is not None:

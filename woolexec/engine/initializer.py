@@ -1,4 +1,4 @@
-"""The initializer of an engine's workers: what each of them runs first, and what happens if that fails."""
+"""The initializer of an engine's workers, which each of them runs first, and how its failure is handled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 class Initializer:
     """
-    What each worker runs before its first call.
+    The function that each worker runs before its first call.
 
     :param payload: pickled ``(function, arguments)``; None: nothing
     :param timeout: maximum seconds that it may take; None for no limit

@@ -1,4 +1,4 @@
-"""The way of calls that lack values to the engine's scheduler, and of what they wait for; from any thread."""
+"""Passes calls that lack values, and then the values, to the engine's scheduler; from any thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Inputs:
-    """Tells the engine's thread of calls and chunks that wait for values."""
+    """Informs the engine's thread of calls and chunks that wait for values."""
 
     shares: ClassVar[bool] = True
     note: Callable[[Any], object] | None = None
@@ -32,38 +32,38 @@ class Inputs:
         self._values = values
 
     def takes(self, value: Value) -> bool:
-        """Return whether calls may refer to a value under its number: those of other engines have numbers of theirs."""
+        """Return whether calls may refer to a value by its number: values of other engines have other numbers."""
         return not value.is_kept or value.engine is self._values  # type: ignore[attr-defined]  # a `KeptValue`
 
     def hold(self, entry: Call | Chunk) -> None:
         """
-        Submit a call or a chunk whose values are not there yet.
+        Submit a call or a chunk whose values have not arrived yet.
 
         :raises RuntimeError: if the engine has stopped meanwhile
         """
         queue = self._scheduler.main.queue
         if not isinstance(entry, Chunk):
             queue.offer(entry)
-        self._loop.inbox.append(partial(self._scheduler.held.hold, entry))  # at which nobody needs to look now
+        self._loop.inbox.append(partial(self._scheduler.held.hold, entry))  # which need not be read now
         if not self._loop.has_begun:  # a pool that was used waits for its tasks when it is shut down
             self._loop.begin()
         if self._loop.stopped and (isinstance(entry, Chunk) or queue.claim(entry)):
             raise RuntimeError(AFTER_SHUTDOWN)
 
     def release(self, entry: Call | Chunk, payload: Any) -> None:
-        """Give it its payload, with the values, so that it is placed."""
+        """Give a call its payload, with the values, so that it is placed."""
         held = self._scheduler.held
         if threading.current_thread() is self._loop.thread and entry in held:
             held.release(entry, payload)  # it is placed in the same round
-        else:  # behind its `hold` in the inbox
+        else:  # after its `hold` in the inbox
             self._tell(partial(held.release, entry, payload))
 
     def drop(self, entry: Call | Chunk, payload: Any) -> None:
-        """End it, because an input has failed; None: was cancelled."""
+        """End a call because an input has failed, or with None, because it was cancelled."""
         self._tell(partial(self._scheduler.held.drop, entry, payload))
 
     def _tell(self, piece: Callable[[], object]) -> None:
         if threading.current_thread() is self._loop.thread:
-            self._loop.inbox.append(piece)  # not at once: one failure after the other would be a recursion
+            self._loop.inbox.append(piece)  # not at once: a chain of failures would be a recursion
         else:
             self._loop.tell(piece)

@@ -1,8 +1,8 @@
 """
-The kept outcomes of an engine: where they are, who waits for them, and what becomes of one that is lost.
+The kept outcomes of an engine: where they are, who waits for them, and what happens when one is lost.
 
-A kept outcome is with the peer that made it, and nowhere else until somebody needs it.  Another peer fetches it from
-there, and may take the place of the first one; for a worker here, and for a peer that cannot fetch it, it is fetched to
+A kept outcome exists only at the peer that made it until it is needed elsewhere.  Another peer fetches it from there,
+and may take over the role of the first one.  For a worker here, and for a peer that cannot fetch it, it is fetched to
 this process, once, and sent on.
 """
 
@@ -28,7 +28,7 @@ class KeptOutcomes(SentValues):
     def __init__(self, tell: Callable[[Callable[[], object]], object], due: set[Any]) -> None:
         super().__init__(tell, due)
         self.on_loss: Callable[[KeptValue, Iterable[Any], BaseException], object] = _fail
-        """Called with a lost value, the targets whose calls wait for it, and the error that says so."""
+        """Called with a lost value, the targets whose calls wait for it, and the error."""
         self.on_losses: Callable[[], object] = _nothing
         """Called after one or several of these calls."""
         self.pending: set[KeptValue] = set()
@@ -38,18 +38,18 @@ class KeptOutcomes(SentValues):
         self._is_ending = False
 
     def leave(self, target: Target) -> None:
-        """Forget what a target has: it is gone."""
+        """Forget the values of a target that is gone."""
         super().leave(target)
         for number in list(target.has_sent.kept):
             self.lose(target, number)
         self.on_losses()
 
     def end(self) -> None:
-        """Let nothing be made again from now on: the engine is about to end."""
+        """Make no value again from now on: the engine is about to end."""
         self.on_loss, self.on_losses, self._is_ending = _fail, _nothing, True
 
     def close(self) -> None:
-        """Lose what was not fetched: the engine has ended."""
+        """Mark the values that were not fetched as lost: the engine has ended."""
         self.end()
         entries, self._entries = self._entries, {}
         for number, entry in entries.items():
@@ -63,11 +63,11 @@ class KeptOutcomes(SentValues):
         self, target: Any, number: int, size: int, task: str, key: bytes = b"", value: KeptValue | None = None
     ) -> KeptValue:
         """
-        Note that the outcome of a task has stayed with a target; return it.
+        Note that a target keeps the outcome of a task; return the value.
 
-        :param size: bytes of it
-        :param key: by which other targets get it there
-        :param value: what was lost and has been made again
+        :param size: its size in bytes
+        :param key: the key with which other targets fetch it there
+        :param value: the lost value that has been made again
         """
         from woolexec.futures.kept_value import KeptValue
 
@@ -86,14 +86,14 @@ class KeptOutcomes(SentValues):
         self._tell(partial(self.bring, value.number))
 
     def bring(self, number: int, target: Target | None = None) -> None:
-        """Fetch a value, unless it is on its way or gone; a target is to be sent it."""
+        """Fetch a value for a target, unless it is on its way or gone."""
         entry = self._entries.get(number)
         if entry is None:
             return
         if entry.wanted is None:
             holder, value = _home(entry, number), entry.value()
             if holder is None or value is None or not value.is_away:
-                return  # its loss is known to all that refer to it; or it is here
+                return  # it is here, or its loss is known to all that refer to it
             entry.wanted = []
             holder.send_fetch(number)
             self._due.add(holder)
@@ -101,12 +101,12 @@ class KeptOutcomes(SentValues):
             entry.wanted.append(target)
 
     def bring_all(self, target: Target) -> None:
-        """Fetch all kept outcomes of a target, which is about to leave."""
+        """Fetch all kept outcomes of a target that is about to leave."""
         for number in target.has_sent.kept:
             self.bring(number)
 
     def is_fetching(self, target: Target) -> bool:
-        """Return whether kept outcomes of this target are on their way."""
+        """Return whether kept outcomes of this target are being fetched."""
         return any(
             number in self._entries and self._entries[number].wanted is not None for number in target.has_sent.kept
         )
@@ -116,7 +116,7 @@ class KeptOutcomes(SentValues):
         Take a value that was fetched, and send it on; without a payload, note that the target itself has it now.
 
         :param payload: an OSError if no descriptor or memory was left for it
-        :param key: by which other targets get it there
+        :param key: the key with which other targets fetch it there
         """
         entry = self._entries.get(number)
         if entry is None:
@@ -142,7 +142,7 @@ class KeptOutcomes(SentValues):
             self._give(entry, each)
 
     def lose(self, target: Target, number: int, error: BaseException | None = None) -> None:
-        """Note that a target does not have a kept outcome any more, or could not fetch it; it may be lost by that."""
+        """Note that a target no longer has a kept outcome, or could not fetch it, which may mean that it is lost."""
         entry = self._entries.get(number)
         if entry is not None and entry.sharing is not None and entry.sharing.fail(target):
             self._give(entry, target)
@@ -173,15 +173,15 @@ class KeptOutcomes(SentValues):
             self._entries.pop(number, None)
 
     def _lost(self, entry: Entry, number: int, value: KeptValue | None, error: BaseException) -> None:
-        """Let nobody wait for a value that nobody has."""
+        """Stop all waits for a value that no target has."""
         del self._entries[number]
         for target in entry.targets:
-            self._drop(target, number)  # one that was fetching it may succeed all the same
+            self._drop(target, number)  # a target that was fetching it may still succeed
         if value is not None and value.failure is None:
             self.on_loss(value, list(entry.targets), error)
 
     def _move(self, value: Any, target: Any, size: int) -> None:
-        """Note that a value is now kept by a target that had fetched it."""
+        """Note that a value is now kept by a target that fetched it."""
         target.has_sent.values.pop(value.number, None)
         target.has_sent.kept[value.number] = size
         value.home = target.name
@@ -190,20 +190,20 @@ class KeptOutcomes(SentValues):
         from woolexec.errors import ValueLostError
 
         where = "a peer" if target is None else target.name
-        why, helps = "the link to that has ended", "idempotent=True, retries=, or no keep=True"
+        why, helps = "the link to that peer has ended", "use idempotent=True, retries=, or no keep=True"
         if self._is_ending:
-            why, helps = "its pool was shut down", "asking for its result() before"
+            why, helps = "its pool was shut down", "call result() before"
         elif value.is_forgotten:
-            helps = "a larger lineage_limit"
+            helps = "use a larger lineage_limit"
         error = ValueLostError(
-            f"the value of {value.task} is lost: it had stayed with {where}, and {why}; {helps} would have helped"
+            f"the value of {value.task} is lost: {where} kept it, and {why}; to prevent this, {helps}"
         )
         error.task, error.host = value.task, None if target is None else target.candidate.host
         return error
 
 
 def _home(entry: Entry, number: int) -> Target | None:
-    """Return the target that has kept an outcome."""
+    """Return the target that keeps an outcome."""
     return next((target for target in entry.targets if number in target.has_sent.kept), None)
 
 

@@ -1,4 +1,4 @@
-"""The lane of a worker: the place of its calls that do not run in its main thread, which are coroutines and streams."""
+"""The lane of a worker: the place for its coroutines and streams, which do not run in its main thread."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COROUTINES = 10_000
 
 
 class WorkerLane(Lane):
-    """A lane with its own words on the worker's shared page; it uses the worker's socket."""
+    """A lane with its own fields on the worker's shared page; it uses the worker's socket."""
 
     __slots__ = ()
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
-        """Record a call as outstanding; its cost is when it was sent, for the error if the worker dies."""
+        """Record a call as outstanding, with the time when it was sent, for the error if the worker dies."""
         super().sent(call, number, cost, size)
         call.cost = monotonic()

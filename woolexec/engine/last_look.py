@@ -1,7 +1,7 @@
 """
-The last stack of a call, for the error that it ends with: taken just before its worker is ended, and not before.
+The last stack of a call, for the error that it ends with: taken just before its worker is ended.
 
-It delays the end by the time of one question, a few milliseconds if the worker can answer.
+This delays the end by one request to the worker, which takes a few milliseconds if the worker can answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LONGEST = 0.5
 """Seconds that a worker has to answer."""
 
 SHORT = 0.1
-"""Seconds; a call whose timeout is shorter is ended at once: it would often end by itself meanwhile."""
+"""Seconds; a call with a shorter timeout is ended at once: it would often end by itself meanwhile."""
 
 
 class LastLook:
@@ -37,9 +37,9 @@ class LastLook:
 
     def is_taken(self, worker: Worker, call: Call, go_on: Callable[[], object]) -> bool:
         """
-        Return whether a call was looked at, or cannot be; if not, look.
+        Return whether the stack of a call was taken, or cannot be; otherwise request it.
 
-        :param go_on: called when that is done; the call may have ended by then
+        :param go_on: called when it was taken; the call may have ended by then
         """
         number, options = call.number, call.options
         is_short = options is not None and options.timeout is not None and options.timeout < SHORT

@@ -1,4 +1,4 @@
-"""The engines of this process: what becomes of them in a forked child, and at the end of the interpreter."""
+"""The engines of this process: how they are closed in a forked child, and at the end of the interpreter."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from typing import ClassVar, Protocol
 
     class Running(Protocol):
-        """An engine, or what runs those of a peer's clients."""
+        """An engine, or the host of the engines of a peer's clients."""
 
         serves_others: ClassVar[bool]
-        """It runs the calls of other engines, some of which may be in this process, so it ends after those."""
+        """Whether it runs calls of other engines, which may be in this process; if so, it ends after those."""
 
         @property
         def has_begun(self) -> bool:

@@ -1,11 +1,11 @@
 """
-What becomes of a kept outcome that is lost with its peer, and of the calls that need it.
+What happens to a kept outcome that is lost with its peer, and to the calls that need it.
 
-If its task may be started again after a loss, it is: as an ordinary call, which waits for its own inputs if those are
-being made again too.  The value is the same one, in another place; the calls that need it are held meanwhile.  At most
-one such call is made for each loss.  Otherwise all of them fail.
+If its task may be started again after a loss, an ordinary call makes the value again; it waits for its own inputs if
+these are being made again too.  The value keeps its identity, in another place; the calls that need it are held
+meanwhile.  At most one such call is made for each loss.  Otherwise the calls that need the value fail.
 
-A value that may be made again refers to its call, and so to the arguments; the size of these is bounded.
+A value that may be made again refers to its call, and so to the arguments; their total size is bounded.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Lineage:
     ) -> None:
         self._scheduler, self._cancellation, self._values = scheduler, cancellation, values
         self.room = Room(limit, _SHARE)
-        """For their arguments."""
+        """Counts the bytes of their arguments."""
 
     def kept(self, link: Remote, call: Call, size: int, key: bytes) -> None:
-        """Take the outcome of a call, which has stayed at a link; remember how it was made, if it may be made again."""
+        """Take the outcome of a call, which a link keeps; remember how it was made, if it may be made again."""
         remade = call.receiver.value if isinstance(call.receiver, Remaking) else None
         value = self._values.kept(link, KEPT | call.number, size, call.name, key, remade)
         self._note(value, call)
@@ -72,7 +72,7 @@ class Lineage:
         """
         Make a lost value again, or fail the calls that need it.
 
-        :param targets: where calls wait for it that were sent there
+        :param targets: the targets to which calls that wait for it were sent
         """
         origin, value.origin = value.origin, None
         if origin is None:
@@ -90,7 +90,7 @@ class Lineage:
             self._add(origin.anew(Remaking(value, self._made)))
 
     def _take_back(self, call: Call, value: KeptValue) -> None:
-        """Have a call given back that waits for a value; not by force: a peer may have got that and started it."""
+        """Recall a call that waits for a value; not by force, because a peer may have received it and started it."""
         if call.line is not None and call.line.actor is not None:  # it keeps its place among those of its actor
             self._scheduler.recall(call.place, since=call.number)
             return
@@ -142,9 +142,9 @@ class Remaking:
         self.deliver(call, payload)
 
     def deliver_kept(self, call: Call, value: KeptValue) -> None:
-        """Note that the value has stayed with another peer: it is this one."""
+        """Note that another peer keeps the value now."""
         self._done(self.value, None)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Note that it was not made."""
+        """Note that the value could not be made."""
         self._done(self.value, RemakingFailed(payload, call.name))

@@ -1,4 +1,4 @@
-"""What links and the sessions of clients ask of an engine; all of it runs in the engine's thread."""
+"""The interface of an engine for links and the sessions of clients; all of it runs in the engine's thread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def _reported(outcomes: Outcomes, link: Remote, frame: Any) -> None:
-    """Handle what a peer reports for a trace; one that has ended meanwhile needs it no more."""
+    """Handle a peer's report for a trace, unless the trace has ended."""
     if outcomes.on_report is not None:
         outcomes.on_report(link, frame)
 
@@ -42,15 +42,15 @@ OF_LINK.update({Clock: _reported, Ran: _reported})  # here: pools without peers 
 
 
 class Linked(Protocol):
-    """An engine, as links to peers see it."""
+    """The part of an engine that links to peers use."""
 
     @property
     def links(self) -> Links:
-        """The door to it."""
+        """Its interface for links."""
 
 
 def _bring(loop: Loop, value: KeptValue, then: Callable[[], object]) -> None:
-    """Have a kept outcome fetched, and call a function in the engine's thread when it is here, or lost."""
+    """Fetch a kept outcome, and call a function in the engine's thread when it is here, or lost."""
     go_on = partial(loop.tell, then)
     if not value.fetch().add(Deferred(go_on)):
         go_on()
@@ -65,9 +65,9 @@ def _actors_of(rounds: Rounds) -> Actors:
 
 class Links:
     """
-    The door through which `mesh` uses an engine.
+    The interface through which `mesh` uses an engine.
 
-    `due` is what the engine flushes at the end of a round.
+    `due` contains what the engine flushes at the end of a round.
     """
 
     def __init__(self, rounds: Rounds) -> None:
@@ -79,7 +79,7 @@ class Links:
         self.returned = rounds.outcomes.returned
         self.called = rounds.outcomes.called
         self.ups: dict[Any, None] = dispatcher.nested.elsewhere.ups
-        """The clients of this engine, by way of their links, who may know actors that tasks here call."""
+        """The clients of this engine, which may know actors that tasks here call."""
         self.command = dispatcher.command
         self.is_running = dispatcher.is_running
         self.recall = scheduler.recall
@@ -106,72 +106,72 @@ class Links:
 
     @property
     def are_open(self) -> bool:
-        """There are links to peers that can run tasks, as far as is known."""
+        """Whether a link leads to a peer that can run tasks, as far as is known."""
         return any(not link.candidate.trouble for link in self._scheduler.links)
 
     @property
     def are_trusted(self) -> bool:
-        """What peers send is unpickled."""
+        """Whether peers are trusted, so that everything that they send is unpickled."""
         return self._outcomes.mark is None
 
     def settings(self) -> Settings:
-        """Return what a link tells a peer of the program and of the workers there."""
+        """Return the settings of the program and of its workers that a link sends to a peer."""
         frame, said = self.upkeep.settings(), self._outcomes.said
         frame.output = said is not None and said.at_peers
         return frame
 
     def statistics(self) -> Statistics:
-        """Return what the engine does and has done; it does not act meanwhile."""
-        from woolexec.engine.snapshot import snapshot  # not before somebody asks
+        """Return the statistics of the engine; it does not act meanwhile."""
+        from woolexec.engine.snapshot import snapshot  # imported on first use
 
         made = snapshot(self._rounds)
         self._rounds.loop.wake()  # it may have found submitted calls
         return made
 
     def end_task(self, number: int, pid: int) -> bool:
-        """Cancel a task that a worker runs, by force; return False if it does not run; the engine does not act."""
-        from woolexec.engine.task_end import end_task  # not before somebody asks
+        """Cancel a running task of a worker by force; return False if it does not run; the engine does not act."""
+        from woolexec.engine.task_end import end_task  # imported on first use
 
         is_ended = end_task(self._rounds, number, pid)
         self._rounds.loop.wake()
         return is_ended
 
     def take_output(self, say: Callable[[Any], object]) -> None:
-        """Send what workers print that start from now on, and peers, to a client."""
+        """Send the output of peers, and of workers that start from now on, to a client."""
         said = self._said_by()
         said.in_workers = said.at_peers = True
         said.clients[say] = None
 
     def leave_output(self, say: Callable[[Any], object]) -> None:
-        """Send nothing more of it to a client whose link has ended."""
+        """Stop sending output to a client whose link has ended."""
         if self._outcomes.said is not None:
             self._outcomes.said.clients.pop(say, None)
 
     @property
     def has_waiting(self) -> bool:
-        """Calls wait for a place, or actors do."""
+        """Whether calls or actors wait for a place."""
         return has_unplaced(self._scheduler) or bool(self._loop.inbox)
 
     @property
     def waits_for_peers(self) -> bool:
-        """Something waits, and there is neither a peer nor a worker that may run it."""
+        """Whether something waits, and there is neither a peer nor a worker that may run it."""
         return self.has_waiting and not (self.are_open or self.has_workers)
 
     def when_waiting(self, act: Callable[[], object]) -> None:
-        """Call this function once, as soon as something waits that no place can take; not for what waits already."""
+        """Call this function once, when something new waits that no place can take."""
         if self._scheduler.on_waiting is None and not has_unplaced(self._scheduler):
             self._scheduler.on_waiting = act
-            self._loop.wake()  # the next round sees that submitting threads are to wake it
+            self._loop.wake()  # the next round sees that submitting threads must wake it
 
     @property
     def has_workers(self) -> bool:
-        """There are workers here."""
+        """Whether there are workers here."""
         return bool(self._scheduler.workers)
 
     def demand(
         self, links: Sequence[Remote], offer: Offer | None, width: int
     ) -> tuple[list[tuple[int, int]], float | None]:
-        """Return how much there is to do for peers such as those of these links: see `woolexec.core.demand`."""
+        """Return the demand for peers such as those of these links: see `woolexec.core.demand`."""
         scheduler = self._scheduler
         queues = [(scheduler.main.queue, False), (scheduler.lanes.queue, True)]
         if scheduler.actors is not None:
@@ -179,7 +179,7 @@ class Links:
         return demand(queues, links, offer, width)
 
     def expect(self, *, peers: bool) -> None:
-        """Set whether a first peer is expected soon: until then no requirement counts as unmet."""
+        """Set whether a first peer is expected soon; until it joins, no requirement counts as unmet."""
         self._scheduler.unmet.expects_peers = peers
 
     def join(self, link: Remote) -> None:
@@ -188,7 +188,7 @@ class Links:
 
     def leave(self, link: Remote, error_of: Callable[[Call], WorkerLostError], fault: str = "") -> None:
         """
-        Remove a link that is gone; all calls sent there are lost, because it is not known which were started.
+        Remove a link that is gone; all calls sent there are lost, because it is unknown which were started.
 
         :param fault: the reason, if the peer is to blame
         """
@@ -201,28 +201,28 @@ class Links:
             self._scheduler.away.look()
 
     def move_actors(self, link: Remote) -> None:
-        """Have actors made elsewhere that may be made again: the peer where they are is about to leave."""
+        """Create actors again elsewhere, if they may be: their peer is about to leave."""
         if self._scheduler.actors is not None:
             self._scheduler.actors.move_from(link)
 
     def withdraw(self, place: Place, call: Call) -> None:
-        """Queue a call again that has been placed but not yet written to its link."""
+        """Queue a call again that was placed but not yet written to its link."""
         self._scheduler.group_of(call).withdraw(place, (call.number,))
 
     # -- for the sessions of clients ----------------------------------------------------------------------------
 
     @property
     def reports_runs(self) -> bool:
-        """The calls here that end are reported."""
+        """Whether calls that end here are reported."""
         return self._recorder is not None
 
     def report_runs(self, sink: Callable[[Run], object] | None) -> None:
-        """Report each call here that ends to this function from now on; None: report them no more."""
+        """Report each call that ends here to this function from now on; None: stop reporting."""
         if self._recorder is not None:
             self._recorder.stop()
             self._recorder = None
         if sink is not None:
-            from woolexec.engine.recorder import Recorder  # not before a client traces its calls
+            from woolexec.engine.recorder import Recorder  # imported when a client traces its calls
 
             self._recorder = Recorder(self._rounds, sink)
             self._recorder.start()
@@ -232,7 +232,7 @@ class Links:
         self._scheduler.lanes.record(place, call, 0.0)
 
     def leave_upward(self, client: Remote, error_of: Callable[[Call], WorkerLostError]) -> None:
-        """Fail the calls that a client runs: its link has ended."""
+        """Fail the calls that a client runs, because its link has ended."""
         lane = client.lane_place
         self._scheduler.settle(self._scheduler.lanes.leave(lane, lane.last_started), error_of)
 

@@ -1,4 +1,4 @@
-"""Workers that were lost: which, when and why; the last ones, and how many in all."""
+"""Lost workers: details of the last ones, and how many were lost for which reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LAST = 20
 
 
 class Lost:
-    """One of them; times are in seconds since 1970."""
+    """A lost worker; times are in seconds since 1970."""
 
     __slots__ = ("actor", "done", "ended", "pid", "started", "why")
 
@@ -39,7 +39,7 @@ class Losses:
         self.reasons: Counter[str] = Counter()
 
     def note(self, worker: Worker) -> None:
-        """Note that a worker has ended, if it should not have, or was ended to stop a task."""
+        """Note a worker that ended unexpectedly, or was ended to stop a task."""
         if worker.ended_for is not None:
             reason, why = "ended", f"was ended to stop {worker.ended_for}"
         elif worker.excess:

@@ -1,4 +1,4 @@
-"""The functions and classes of this program's ``__main__`` that workers ask for."""
+"""The functions and classes of this program's ``__main__`` that workers request by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def pickled(name: str) -> bytes:
     """
     Return the pickle, by value, of a function or class of ``__main__``; empty if there is none with this name.
 
-    Nothing else is given away: a task gets other values with the functions that name them.  This runs user code.
+    No other values are returned: a task gets them with the functions that refer to them.  This runs user code.
     """
     value = getattr(sys.modules.get("__main__"), "__dict__", {}).get(name)
     if not isinstance(value, FunctionType | type):
@@ -19,5 +19,5 @@ def pickled(name: str) -> bytes:
 
     try:
         return dumps_inline(value, is_function=True)
-    except Exception:  # then it cannot be had
+    except Exception:  # it cannot be pickled
         return b""

@@ -1,10 +1,10 @@
 """
 Watches the memory of an engine's workers: see `woolexec.core.memory_limits`.
 
-A timer looks; a call costs nothing.  A worker that has run nothing since the last look is not looked at.
+A timer checks them, so calls have no cost.  A worker that has run nothing since the last check is skipped.
 
-A worker is ended as one whose call has run into its timeout: what waits behind the call is taken back, and all frames
-are read, so that no other call is lost.  See `woolexec.engine.cancellation`.
+A worker is ended in the same way as after a timeout: the calls behind the running one are recalled, and all frames are
+read, so that no other call is lost.  See `woolexec.engine.cancellation`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class _Seen:
-    """What a look at a worker has found, and when the next one is due."""
+    """The result of a check of a worker, and when the next one is due."""
 
     __slots__ = ("due", "mark", "used", "walk_due", "walked")
 
@@ -40,29 +40,29 @@ class _Seen:
         self.mark = mark  # what it had started; None: it is busy
         self.used = used
         self.due = due
-        self.walked = walked  # what it had when the kernel last walked through its pages, which takes long
-        self.walk_due = walk_due  # when that may be asked for again
+        self.walked = walked  # its memory when the kernel last walked through its pages, which takes long
+        self.walk_due = walk_due  # when the kernel may be asked for that again
 
 
 class MemoryWatch:
-    """Looks at the workers as long as there are any; all of it runs in the engine's thread."""
+    """Checks the workers as long as there are any; all of it runs in the engine's thread."""
 
     def __init__(
         self, limits: MemoryLimits, loop: Loop, scheduler: Scheduler, dispatcher: Dispatcher, supervisor: Supervisor
     ) -> None:
         self._limits = limits
         self._loop, self._scheduler, self._dispatcher, self._supervisor = loop, scheduler, dispatcher, supervisor
-        self._next = 0  # the number of the next look; others that were planned are not made
+        self._next = 0  # the number of the next check; other planned checks are skipped
         self._seen: dict[Worker, _Seen] = {}
         self._times_full = memory.reached_limit() if limits.end_above is not None else 0
         self._waited = (
             loop.clock(),
             0.0,
             0.0,
-        )  # at a time, for how long the cgroup had, and for which part before that
+        )  # a time, how long the cgroup had waited by then, and the fraction before that
 
     def begin(self) -> None:
-        """Look soon, and from now on: a worker is started."""
+        """Start checking: a worker is being started."""
         self._plan(SHORTEST)
 
     def _plan(self, pause: float) -> None:
@@ -91,7 +91,7 @@ class MemoryWatch:
         self._plan(soonest)
 
     def _look_at(self, worker: Worker, now: float) -> _Seen | None:
-        """Look at one worker, if it is time; return what is to be known of it at the next look."""
+        """Check one worker, if it is time; return its state for the next check."""
         mark = None if worker.is_busy else (worker.page.started, worker.page.loop.started)
         before = self._seen.get(worker)
         if before is not None:
@@ -113,18 +113,18 @@ class MemoryWatch:
             assert limit is not None
             self.end(worker, _told(seen.used, found[0], f"more than memory_limit={size_text(limit)}"))
         elif todo != KEEP and worker.actor is None and not worker.is_used_up and has_run(worker):
-            self.replace(worker)  # one that needs more than the limit to start would run nothing otherwise
+            self.replace(worker)  # a worker that needs more than the limit to start must still run a call
         return seen
 
     def replace(self, worker: Worker) -> None:
-        """Have a worker replaced after the calls that it has begun."""
+        """Replace a worker after the calls that it has begun."""
         self._dispatcher.revoke_permit(worker)
         retire(self._scheduler, worker)
         if not worker.is_busy:
             self._supervisor.dismiss(worker, is_replaced=True)
 
     def end(self, worker: Worker, why: str) -> None:
-        """End a worker with the call that it runs; if it runs none, have it replaced."""
+        """End a worker with the call that it runs; if it runs none, replace it."""
         self._dispatcher.revoke_permit(worker)
         if worker.actor is None:
             self.replace(worker)  # in case its call has just ended
@@ -137,9 +137,9 @@ class MemoryWatch:
 
     def _look_at_group(self, workers: int) -> float:
         """
-        End the largest worker if the cgroup is full: else the kernel would soon end a process of its own choice.
+        End the largest worker if the cgroup is full; otherwise the kernel would soon kill a process of its choice.
 
-        :return: the seconds until the next look
+        :return: the seconds until the next check
         """
         times, before = memory.reached_limit(), self._times_full
         self._times_full = times
@@ -160,7 +160,7 @@ class MemoryWatch:
         return pause_of(group, workers)
 
     def _waiting(self, group: Any) -> float:
-        """Return for which part of the last half second all processes of the cgroup have waited for memory."""
+        """Return the fraction of the last half second in which all processes of the cgroup waited for memory."""
         then, before, part = self._waited
         now, stalled = self._loop.clock(), 0.0 if group is None else group.stalled
         if now - then >= LONGEST:
@@ -170,7 +170,7 @@ class MemoryWatch:
 
 
 def _walk(pid: int, seen: _Seen, now: float) -> int | None:
-    """Have the kernel walk through the pages of a worker, unless that was just done: then return what it found."""
+    """Let the kernel walk through a worker's pages and return its memory; if that was just done, the last result."""
     if now < seen.walk_due:
         return seen.walked
     began = thread_time()

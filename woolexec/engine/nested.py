@@ -1,4 +1,4 @@
-"""Nested tasks: running calls submit them; they are queued like others, and outcomes go to the submitting worker."""
+"""Nested tasks, which running calls submit: they are queued like other calls, and outcomes go to that worker."""
 
 from __future__ import annotations
 
@@ -54,9 +54,8 @@ class NestedTasks:
     """
     The nested tasks of all workers that have not ended yet.
 
-    :param end: ends a call by force, wherever it runs, and says whether that was possible
-    :param limit: maximum size of the arguments, the functions and the values of all of them, in bytes; one alone may
-        exceed it
+    :param end: ends a call by force where it runs, and returns whether that was possible
+    :param limit: maximum total size of their arguments, functions and values, in bytes; a single one may exceed it
     """
 
     def __init__(
@@ -72,10 +71,10 @@ class NestedTasks:
         self._tasks: dict[tuple[int, int], Receiver] = {}
         self._limit = limit
         self._size = 0  # see `size`
-        self._freed: deque[int] = deque()  # bytes of values that are gone; what it is filled by must not refer to us
+        self._freed: deque[int] = deque()  # bytes of values that are gone; the finalizers must not refer to this object
         self._functions: dict[Function, int] = {}  # the number of tasks of each
         self._told = 0  # the maximum of the bytes of outcomes and items that workers have not read
-        self._values: dict[tuple[int, int], Value | BaseException] = {}  # or why a value is not here
+        self._values: dict[tuple[int, int], Value | BaseException] = {}  # or why a value is missing
         self.elsewhere = Elsewhere(scheduler)
         self.on_first: Callable[[], object] | None = None
         """Called once, when the first task is submitted."""
@@ -103,7 +102,7 @@ class NestedTasks:
         """
         Queue a task that a worker's call submits.
 
-        :raises ValueError: if its lane is none, or its number is that of another task
+        :raises ValueError: if its lane does not exist, or its number is that of another task
         """
         if frame.lane not in LANES and not (frame.lane == LIFE and frame.actor):
             raise ValueError(f"there is no lane {frame.lane}")
@@ -145,12 +144,12 @@ class NestedTasks:
         submit(call, broken, add)
 
     def _lack(self, what: str, size: int) -> MemoryError | None:
-        """Return an error if there is no room for this beside others."""
+        """Return an error if there is no room for this in addition to the others."""
         if not self.size or self.size + size <= self._limit:
             return None
         return MemoryError(
-            f"{what} of {size} bytes, beside {self.size} bytes of other tasks that tasks have submitted, "
-            f"exceed the limit of {self._limit} bytes for one client"
+            f"{what} of {size} bytes and {self.size} bytes of other nested tasks together exceed the limit of "
+            f"{self._limit} bytes for one client"
         )
 
     def _keep(self, worker: Worker, frame: Keep) -> None:
@@ -179,7 +178,7 @@ class NestedTasks:
         return self._size
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
-        """Cancel a task or, with `force`, end it where it runs; the call that submitted it is told."""
+        """Cancel a task or, with `force`, end it where it runs; inform the call that submitted it."""
         receiver = self._tasks.get((worker.id, task))
         if receiver is None:
             return
@@ -255,14 +254,14 @@ class NestedTasks:
 
     @property
     def unread_error(self) -> MemoryError:
-        """The error for what finds no room."""
+        """The error for an outcome or an item that there is no room for."""
         return MemoryError(
-            f"tasks have not read {self._limit} bytes of what the tasks that they submitted returned or yielded: let "
-            "them take results as these arrive, or submit fewer tasks at once"
+            f"tasks have left {self._limit} bytes of results of their nested tasks unread: take results as they "
+            "arrive, or submit fewer tasks at once"
         )
 
     def is_too_much(self, worker: Worker, size: int) -> bool:
-        """Return whether an outcome or an item finds no room beside those that workers have not read."""
+        """Return whether there is no room for an outcome or an item besides those that workers have not read."""
         if worker.candidate is not None:  # a peer that has submitted it
             return False
         self._told += size
