@@ -26,7 +26,7 @@ def test_bytes_are_counted_until_the_value_is_collected():
 def test_value_beyond_the_limit_is_an_error_that_says_what_helps():
     store = Store(1000, None)
     value = store.add(bytes(600))
-    with pytest.raises(errors.StoreFullError, match=r"500 bytes, beside 600 bytes .* is 1000; .*spill_dir") as caught:
+    with pytest.raises(errors.StoreFullError, match=r"500 bytes, in addition to 600 .*=1000; .*spill_dir") as caught:
         store.add(bytes(500))
     assert isinstance(caught.value, MemoryError)
     assert store.size == len(value.payload)

@@ -176,7 +176,7 @@ def test_cycle_is_an_error_at_the_call(graph):
 def test_missing_key_is_an_error_at_the_call_and_nothing_runs(tmp_path):
     with shared(1) as pool:
         for run in (pool.submit_graph, pool.get):
-            with pytest.raises(KeyError, match="'z' is asked for"):
+            with pytest.raises(KeyError, match="'z' is requested"):
                 run({"a": (touch, str(tmp_path / "a"))}, ["a", "z"])
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""What the scheduler decides, and the engine carries out."""
+"""The actions that the scheduler decides on and the engine carries out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from woolexec.core.place import Place
 
     class Actions(Protocol):
-        """The actions of an engine; each is carried out before it returns, or is queued in the order of the calls."""
+        """The actions of an engine; each is done when the method returns, or is queued in the order of the calls."""
 
         def send(self, place: Place, calls: Sequence[Call]) -> None:
             """Send calls, if there are any, that were recorded as outstanding at a place."""
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
             """
             Start a worker, which joins the scheduler; return it, or None if that is impossible now.
 
-            :param actor: the one for which it is; None: it is for any calls
-            :param devices: what it has for its life: see `woolexec.core.devices`
+            :param actor: the actor that it is for; None: it is for any calls
+            :param devices: the devices that it has until its end: see `woolexec.core.devices`
             """
 
         def dismiss(self, worker: Any) -> None:

@@ -1,9 +1,9 @@
 """
-An actor: an object in a worker process of its own, and the calls of its methods.
+An actor: an object in its own worker process, and the calls of its methods.
 
 Its *life* is a call that runs the constructor, and that does not end before the object does.  So the object is placed,
-reserves what it requires, and is lost as any other call.  Calls of its methods go where the life is outstanding.  The
-number of the life names the incarnation: what comes from an earlier one is about calls that are not outstanding.
+reserves what it requires, and is lost like any other call.  Calls of its methods go where the life is outstanding.  The
+number of the life identifies the incarnation: frames of an earlier one are about calls that are not outstanding.
 
 ::
 
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
     from woolexec.resources import Requirement
 
     class Actors(Protocol):
-        """What an actor needs of the others: see `woolexec.core.actors`."""
+        """What an actor needs of `woolexec.core.actors`."""
 
         due: dict[Actor, None]
         is_closing: bool
         error_of: Callable[[Actor, Call], Any]
 
         def new_group(self) -> Group:
-            """Make a group for the calls of one actor."""
+            """Create a group for the calls of one actor."""
 
         def started(self, actor: Actor) -> None:
             """Note that an actor is alive."""
 
         def make_again(self, actor: Actor) -> None:
-            """Queue the next life of an actor that is lost."""
+            """Queue the next life of a lost actor."""
 
         def ended(self, actor: Actor) -> None:
             """Forget an actor."""
@@ -70,19 +70,19 @@ CONCURRENCY = 1000
 
 class ActorQueue(ReadyQueue):
     """
-    The calls of one actor that wait: first in, first out, nested ones too.
+    The waiting calls of one actor: first in, first out, including nested ones.
 
-    A call that lacks the values of its inputs is one of this program, and keeps its place among those: the nested ones
-    pass it, because the values may depend on them.
+    A call that lacks the values of its inputs is one of this program, and keeps its place among this program's calls.
+    Nested calls overtake it, because the values may depend on them.
 
-    :ivar about_away: calls that refer to values which are with peers (see `woolexec.core.away`), each with whether
-        it waits for these
+    :ivar about_away: calls that refer to values that peers keep (see `woolexec.core.away`), each with whether it waits
+        for these
     """
 
     def __init__(self, beside: ReadyQueue | None = None) -> None:
         super().__init__(beside)
         self.about_away: dict[Call, bool] = {}
-        self._nested: deque[Call | Chunk] = deque()  # those of the line that were submitted by tasks
+        self._nested: deque[Call | Chunk] = deque()  # calls that tasks submitted
 
     def add(self, call: Call | Chunk) -> None:
         """Add a call that was offered before."""
@@ -98,7 +98,7 @@ class ActorQueue(ReadyQueue):
             self.children.setdefault(call.ancestor, {})[call] = None  # type: ignore[index]  # there are no chunks
 
     def give_back(self, call: Call) -> None:
-        """Put a call that was taken back at the front."""
+        """Put a recalled call at the front."""
         self._unclaimed.add(call)
         self._line.appendleft(call)
         self.note_values(call)
@@ -108,7 +108,7 @@ class ActorQueue(ReadyQueue):
             self.children[call.ancestor][call] = None
 
     def note_values(self, call: Call) -> None:
-        """Note a call that refers to values which are with peers."""
+        """Note a call that refers to values that peers keep."""
         if call.payload.__class__ is not bytes and is_about_away(call.payload):
             self.about_away[call] = False
 
@@ -117,7 +117,7 @@ class ActorQueue(ReadyQueue):
 
     @property
     def is_empty(self) -> bool:
-        """Nothing waits, not even a call that lacks values."""
+        """Whether nothing waits, not even a call that lacks values."""
         return self._front(self._line) is None
 
     def head(self, offer: Offers | None = None, stuck: Any = ()) -> Call | Chunk | None:
@@ -151,7 +151,7 @@ class ActorQueue(ReadyQueue):
         return taken
 
     def ancestors_among(self, outstanding: Container[int]) -> list[int]:
-        """Return the calls among these that have called this actor again, by way of other tasks; forget others."""
+        """Return the calls among these that have called this actor again through other tasks; forget the others."""
         for number in [number for number in self.children if number not in outstanding]:
             del self.children[number]
         return list(self.children)
@@ -164,7 +164,7 @@ def lacks_values(call: Any) -> bool:
 
 class Actor(Relayed):
     """
-    One actor: the receiver of its lives.  Only the engine's thread uses it, but for `inbox` and what is said to be so.
+    One actor: the receiver of its lives.  Only the engine's thread uses it, except for `inbox` and where stated.
 
     :param actors: the actors of this engine
     :param name: for messages
@@ -172,7 +172,7 @@ class Actor(Relayed):
     :param restarts: how often it may be made again
     :param on_end: called when it has ended
     :ivar failure: why it has ended: None if it was shut down
-    :ivar worker: its worker in this process's engine, while it is alive there; read by other threads
+    :ivar worker: its worker in this process's engine, while it is alive there; other threads may read it
     """
 
     takes_logs = False
@@ -190,9 +190,9 @@ class Actor(Relayed):
     ) -> None:
         self.name, self.limit, self.restarts = name, limit, restarts
         self.inbox: deque[Call] = deque()  # any thread appends; the engine's takes
-        self.is_told = False  # the engine's thread is about to look at the inbox
+        self.is_told = False  # the engine's thread is about to read the inbox
         self.is_closed = False
-        """No more calls come; it ends after those that there are."""
+        """No more calls are accepted; it ends after the accepted ones."""
         self.cancels = False
         """Calls that were not started are cancelled."""
         self.state = UNPLACED
@@ -201,20 +201,20 @@ class Actor(Relayed):
         self.worker: Any = None
         self.main, self.lanes = actors.new_group(), actors.new_group()
         self.away: dict[Call, None] = {}  # calls that were sent over a link; those that ended are removed later
-        self.target: Any = None  # the worker where it is, or the link to its peer
-        self.is_ending = False  # that was told to let it end
-        self.is_moving = False  # its peer is about to leave: it is made again elsewhere, after the calls that run
+        self.target: Any = None  # its worker, or the link to its peer
+        self.is_ending = False  # the target was told to end it
+        self.is_moving = False  # its peer is about to leave: it is made again elsewhere, after its running calls
         self._actors = actors
         self._on_end = on_end
 
     @property
     def place(self) -> Place | None:
-        """Where it lives, or is being made."""
+        """The place where it lives, or is being made."""
         return None if self.life is None else self.life.place
 
     @property
     def is_far(self) -> bool:
-        """It lives with a peer, or may, because it has no place yet; from any thread."""
+        """Whether it lives at a peer, or may, because it has no place yet; from any thread."""
         target = self.target
         return target is None or target.candidate is not None
 
@@ -245,7 +245,7 @@ class Actor(Relayed):
         self.queue_of(call).add(call)
 
     def queue_of(self, call: Call) -> ReadyQueue:
-        """Return the queue in which a call waits, which is about to change."""
+        """Return the queue in which a call waits; the caller is about to change the call."""
         self._actors.due[self] = None
         return (self.lanes if call.function.lane else self.main).queue
 
@@ -254,12 +254,12 @@ class Actor(Relayed):
         self._actors.due[self] = None
 
     def name_in(self, frame: Any, call: Call) -> None:
-        """Have a Start frame that goes over a link name the object, and the call that waits there for this one."""
+        """Name, in a Start frame for a link, the object and the call that waits there for this one."""
         assert self.life is not None
         frame.actor, frame.parent = self.life.number, call.ancestor
 
     def refuse_call(self, call: Call) -> None:
-        """Fail a call that cannot be run, or give it back to the process that has sent it."""
+        """Fail a call that cannot be run, or give it back to the process that sent it."""
         error = None if self.cancels else self._actors.error_of(self, call)
         if isinstance(error, BaseException) and LOST in _types_of(error):
             give_back(call, error)
@@ -267,7 +267,7 @@ class Actor(Relayed):
             fail(call, error)
 
     def look_at_values(self, away: Away) -> None:
-        """See to the values of waiting calls that are with peers: only a peer gets them from there."""
+        """Handle waiting calls whose values peers keep: only a peer can fetch these directly."""
         for queue in (self.main.queue, self.lanes.queue):
             about_away: dict[Call, bool] = queue.about_away  # type: ignore[attr-defined]  # an `ActorQueue`
             for call in list(about_away):
@@ -280,7 +280,7 @@ class Actor(Relayed):
                     self._wait_for_values(about_away, call, away)
 
     def _wait_for_values(self, about_away: dict[Call, bool], call: Call, away: Away) -> None:
-        """Have a call wait for what must be here first, or is being made again; nothing else keeps it from a peer."""
+        """Hold a call until its values are here, or made again; a call for a peer waits only for the latter."""
 
         def look_again() -> None:
             if call in about_away:
@@ -307,7 +307,7 @@ class Actor(Relayed):
         for queue in (self.main.queue, self.lanes.queue):
             yield from queue.clear()  # type: ignore[misc]  # there are no chunks
 
-    # -- what becomes of it: it receives the outcome of its life ------------------------------------------------
+    # -- its state: it receives the outcome of its life ---------------------------------------------------------
 
     def deliver_start(self, call: Call) -> None:
         """Note that the object was made."""
@@ -316,11 +316,11 @@ class Actor(Relayed):
         self.move("start")
         call.options = None  # the timeout was the constructor's
         if not self.restarts and call.place is not None:
-            call.place.free_arguments(call)  # which may be large, and the object may live long
+            call.place.free_arguments(call)  # they may be large, and the object may live long
         self._actors.started(self)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Note that the constructor has raised, or that the object is lost: make it again, or end."""
+        """Note that the constructor raised, or that the object is lost: make it again, or end."""
         types: Sequence[str] = self.types
         self.types = ()
         if call is not self.life:
@@ -369,7 +369,7 @@ def new_group(number: Callable[[], int], beside: ReadyQueue) -> Group:
     """
     Make a group whose queue is an `ActorQueue`.
 
-    :param beside: a queue that shares the set of claimable calls
+    :param beside: a queue with which it shares the set of claimable calls
     """
     group = Group(number, beside)
     group.queue = ActorQueue(beside)

@@ -1,7 +1,7 @@
 """
-Which calls of an actor go over a link: the peer queues them, and keeps their order.
+Which calls of an actor are sent over a link; the peer queues them, and keeps their order.
 
-An actor that is here is fed as other workers are, from its own queues (see `woolexec.core.feeding`).
+An actor in this process is fed like other workers, from its own queues (see `woolexec.core.feeding`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AHEAD = 64
 """Maximum number of plain calls of one actor that are sent over a link before they have ended."""
 
 APART = 1 << 17
-"""A payload of this size may be passed by the frames behind it on a link, so nothing is sent before it has arrived."""
+"""Later frames may overtake a payload of this size on a link, so nothing is sent before it has arrived."""
 
 
 def is_busy(actor: Actor) -> bool:
@@ -68,7 +68,7 @@ def feed_far(actor: Actor, place: Any, group: Group, actions: Actions) -> None:
 
 
 def _nested(actor: Actor, place: Any) -> Iterable[Call]:
-    """Take the calls for which a call of this actor waits: they do not wait behind others."""
+    """Take the calls that a call of this actor waits for: they do not wait behind others."""
     queue: Any = actor.main.queue
     for ancestor in queue.ancestors_among(place.outstanding):
         while (call := queue.take_child(ancestor)) is not None:
@@ -97,7 +97,7 @@ class Ahead:
         self._is_apart = self._is_apart or _is_apart(call)
 
     def may_grow(self, call: Call) -> bool:
-        """Return whether one more call may be sent: at most `AHEAD`, and none that others could pass."""
+        """Return whether one more call may be sent: at most `AHEAD`, and none that others could overtake."""
         if not self.count:
             return True
         is_full = self.count >= AHEAD or self._size + len(call.payload) > BYTES_AHEAD

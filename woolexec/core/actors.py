@@ -1,9 +1,8 @@
 """
 The actors of one engine: where they are made, which of their calls are sent, and when they end.
 
-It is pure, as the rest of the scheduler, of which it is a part; it is made with the first actor.  Lives wait in a queue
-of their own.  A worker that was started for an actor belongs to none of the scheduler's groups, so it is sent the calls
-of this actor only.
+It is a pure part of the scheduler, created with the first actor.  Lives wait in a separate queue.  A worker that was
+started for an actor belongs to none of the scheduler's groups, so it is sent only the calls of this actor.
 """
 
 from __future__ import annotations
@@ -46,23 +45,23 @@ if TYPE_CHECKING:
         all_workers: dict[int, Any]
 
         def recall(self, place: Any) -> None:
-            """Take back the calls that a place has not started."""
+            """Recall the calls that a place has not started."""
 
 
 PAUSE = 1.0
-"""Seconds in which a peer that has refused an actor is offered no other one."""
+"""Seconds in which a peer that has refused an actor is offered no other actor."""
 
 
 FORKS = 8
-"""Maximum number of workers that are started for actors at once: those of others would wait behind a thousand."""
+"""Maximum number of workers started for actors at once, so that other workers do not wait behind a thousand."""
 
 
 class Actors:
     """
     Decides about actors.
 
-    :param error_of: makes the error of a call of an actor that has ended
-    :param end_life: lets an actor end that has no calls; its life then ends as one that is lost
+    :param error_of: returns the error for a call of an actor that has ended
+    :param end_life: ends an actor that has no calls; its life then ends like a lost one
     """
 
     def __init__(
@@ -75,21 +74,21 @@ class Actors:
         self.queue = ReadyQueue(scheduler.main.queue)
         """Lives that wait for a place."""
         self.all: dict[Actor, None] = {}
-        """Those that have not ended."""
+        """Actors that have not ended."""
         self.due: dict[Actor, None] = {}
-        """Those at which the next round looks."""
+        """Actors that the next round checks."""
         self.by_key: weakref.WeakValueDictionary[bytes, Actor] = weakref.WeakValueDictionary()
-        """Those that have travelled; any thread adds."""
+        """Actors that were pickled, by key; any thread may add one."""
         self.fault: BaseException | None = None
-        """Why the worker that was to be started for an actor was not, and will not be."""
+        """Why a worker could not be started for an actor, and will not be."""
         self.is_closing = False
-        """The engine is about to end: none is made again, and each ends after its calls."""
+        """The engine is about to end: no actor is made again, and each ends after its calls."""
         self.error_of = error_of
         self._scheduler, self._actions, self._end_life = scheduler, actions, end_life
         scheduler.unmet.queues.append(self.queue)
         scheduler.away.queues.append(self.queue)
-        self._count: dict[Any, int] = {}  # of those at each link, and here (None)
-        self._shut: set[Any] = set()  # links that have refused one
+        self._count: dict[Any, int] = {}  # number of actors at each link, and here (None)
+        self._shut: set[Any] = set()  # links that have refused an actor
         self._forking: set[Any] = set()  # workers that have no process yet
 
     def new_group(self) -> Group:
@@ -108,7 +107,7 @@ class Actors:
         _queue(self, life)
 
     def queue_of(self, life: Call) -> ReadyQueue:
-        """Return the queue of a life that was given back: it is placed again."""
+        """Return the queue of a life that was given back, so that it is placed again."""
         actor: Actor = life.receiver
         if actor.state == STARTING:
             actor.move("refuse")
@@ -116,10 +115,10 @@ class Actors:
         return self.queue
 
     def note_end(self, life: Call) -> None:
-        """Do nothing: the receiver of a life is told."""
+        """Do nothing: the receiver of a life is notified."""
 
     def make_again(self, actor: Actor) -> None:
-        """Queue the next life of an actor that is lost."""
+        """Queue the next life of a lost actor."""
         assert actor.life is not None
         self._leave(actor)
         options = actor.life.options
@@ -130,14 +129,14 @@ class Actors:
         _queue(self, actor.life)
 
     def started(self, actor: Actor) -> None:
-        """Note that an actor is alive: its calls are sent now."""
+        """Note that an actor is alive, so that its calls are sent."""
         place: Any = actor.place
         if place is not None and place.candidate is None:
             actor.worker = place.target
         self.due[actor] = None
 
     def ended(self, actor: Actor) -> None:
-        """Forget an actor; if it was not placed, its life is given up."""
+        """Forget an actor; if it was not placed, its life is abandoned."""
         self.all.pop(actor, None)
         self.due.pop(actor, None)  # the last round may be over
         self._leave(actor)
@@ -145,7 +144,7 @@ class Actors:
             self.queue.claim(actor.life)
 
     def _leave(self, actor: Actor) -> None:
-        """Note that an actor does not live where it did."""
+        """Note that an actor is gone from its place."""
         actor.worker = None
         target, actor.target = actor.target, None
         if target is not None:
@@ -157,7 +156,7 @@ class Actors:
                 self._actions.dismiss(target)
 
     def _place(self) -> None:
-        """Have the lives made that can be."""
+        """Place the lives that can be placed."""
         stuck: set[Any] = set()
         while isinstance(life := self.queue.head(None, stuck), Call):
             actor: Actor = life.receiver
@@ -180,7 +179,7 @@ class Actors:
             if place is None or not self.queue.is_claimable(life):
                 stuck.add(life.line)
                 continue
-            if not self.queue.take(life):  # it has just been cancelled
+            if not self.queue.take(life):  # it was just cancelled
                 if place.candidate is None:
                     self._actions.dismiss(place.target)
                 continue
@@ -196,7 +195,7 @@ class Actors:
             self._actions.send(place, [life])
 
     def _choose(self, life: Call) -> Place | None:
-        """Choose where an actor is made: where the fewest are for each worker; start its worker if that is here."""
+        """Choose the place with the fewest actors for each worker; if it is here, start the worker."""
         scheduler, line = self._scheduler, life.line
         assert line is not None
         may_be_here = _may_be_here(scheduler, line)
@@ -223,7 +222,7 @@ class Actors:
     # -- calls --------------------------------------------------------------------------------------------------
 
     def feed(self) -> None:
-        """Have actors made, and send their calls."""
+        """Place actors, and send their calls."""
         if self.queue.head() is not None:
             self._place()
         due, self.due = self.due, {}
@@ -231,7 +230,7 @@ class Actors:
             self._feed(actor)
 
     def heard(self, worker: Any) -> None:
-        """Send a worker the calls of its actor that it can take, after its frames have been handled."""
+        """Send a worker the calls of its actor that it can take, after its frames were handled."""
         actor: Actor = worker.actor
         if actor.worker is worker:
             self._feed(actor)
@@ -319,18 +318,18 @@ class Actors:
         lane = worker.lane_place
         lost = actor.lanes.leave(lane, lane.last_started) + actor.main.leave(worker, worker.last_started)
         if any(call.function.lane == LIFE and call.receiver is not actor for call in lost):
-            actor.end()  # the life was given up before, so nobody is told of its end
+            actor.end()  # the life was abandoned before, so nothing is notified of its end
         return lost
 
     def move_from(self, link: Any) -> None:
-        """Let actors end that may be made again, after their running calls: their peer is about to leave."""
+        """End the actors that may be made again, after their running calls: their peer is about to leave."""
         for actor in self.all:
             if actor.target is link and actor.restarts > 0:
                 actor.is_moving = True
                 self.due[actor] = None
 
     def refused(self, link: Any, numbers: Iterable[int]) -> list[int]:
-        """Queue again what a peer has given back; return the numbers of other calls."""
+        """Queue the lives again that a peer has given back; return the numbers of other calls."""
         place = link.lane_place
         ours = [
             number
@@ -369,7 +368,7 @@ def _may_be_here(scheduler: Scheduler, line: Line) -> bool:
 
 
 def _queue(actors: Actors, life: Call) -> None:
-    """Queue a life, or have it wait for the values of its arguments."""
+    """Queue a life, or hold it until the values of its arguments are there."""
     scheduler = actors._scheduler
     if scheduler.away.may_queue(life):
         actors.queue.add(life)
@@ -378,7 +377,7 @@ def _queue(actors: Actors, life: Call) -> None:
 
 
 def _sparing(links: list[Any], values: Any) -> list[Any]:
-    """Return the links that have most of the bytes of these values; none if they have none."""
+    """Return the links that have the most bytes of these values; none if no link has any."""
     if not values:
         return []
     spared = [link.spares(values) for link in links]

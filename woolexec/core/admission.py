@@ -2,8 +2,8 @@
 Which offers a peer accepts, and which client it notifies when places are free again.
 
 Guarantee: a client that was refused stays in line until it has been notified of a free place, or has left.  So no
-client waits indefinitely.  It stays in line for as many places as it was refused, as long as it uses the places that it
-is notified of.
+client waits indefinitely.  It stays in line for as many places as it was refused, while it uses the places that it is
+notified of.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 _WANTED = 64
-"""Maximum number of different requirements with which a client stands in line; with more it is told of any place."""
+"""Maximum number of different requirements of a client in line; with more it is notified of any free place."""
 
 
 _LATE = 0.02
-"""Minimum seconds that a call has run which counts as long although it was expected to be short."""
+"""Minimum seconds after which a running call that was expected to be short counts as long."""
 
 
 def late_after(weight: float) -> float | None:
-    """Return for how many seconds a call of this weight may run until it is `late`; None if it takes a whole place."""
+    """Return the seconds that a call of this weight may run until it is `late`; None if it takes a whole place."""
     return max(_LATE, 2 * weight) if 0.0 < weight < HORIZON else None
 
 
@@ -39,7 +39,7 @@ class _Turn:
 
     def __init__(self) -> None:
         self.wanted: set[tuple[Requirement | None, bool]] = set()
-        self.places = 0  # the number it was refused and has not been given since
+        self.places = 0  # the number of places that it was refused and has not been given since
         self.told = False  # notified of a free place since its last refusal
         self.used = False  # it has used a place that it was notified of
 
@@ -56,7 +56,7 @@ class Admission:
         self.offer = offer
         self._width = width
         self._load = 0.0
-        self._long = 0  # calls that each occupy a whole worker, but for pinned ones, of which there is no limit
+        self._long = 0  # calls that each occupy a whole worker, except pinned ones, which have no limit
         self._loads: dict[Hashable, float] = {}  # of each client that has calls
         self._waiting: dict[Hashable, _Turn] = {}
 
@@ -106,9 +106,9 @@ class Admission:
 
     def late(self, client: Hashable, weight: float, *, pinned: bool = False) -> float:
         """
-        Count an accepted call as long that was expected to be short, and runs: what comes would wait behind it.
+        Count a running call that was expected to be short as long: later calls would wait behind it.
 
-        :param weight: the one that it was accepted with
+        :param weight: the weight that it was accepted with
         :return: the weight to pass to `done`
         """
         self._load += HORIZON - weight
@@ -117,7 +117,7 @@ class Admission:
         return HORIZON
 
     def _is_below_share(self, client: Hashable) -> bool:
-        """Return whether a client uses less than its share of the places: short calls of others make room for it."""
+        """Return whether a client uses less than its share of the places, so that others' short calls make room."""
         share = max(1, self._width // len({client, *self._loads}))
         return taken_by(self._loads.get(client, 0.0)) < share
 
@@ -139,13 +139,13 @@ class Admission:
         if len(turn.wanted) >= _WANTED:
             turn.wanted = {(None, was_lane) for _, was_lane in turn.wanted}
         turn.wanted.add((requirement, is_lane))
-        if not turn.told:  # otherwise this is another attempt at what was refused before
+        if not turn.told:  # otherwise this repeats an earlier, refused offer
             turn.places += 1
         turn.told = False
 
     def next(self) -> Any:
         """
-        Return the client that has waited longest for what is free now; None if no client is to be notified.
+        Return the client that has waited longest for what is free now; None if no client must be notified.
 
         A client that was notified before, and has not used that place, leaves the line.
         """

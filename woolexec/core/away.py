@@ -1,9 +1,9 @@
 """
-Calls that need values which are away: kept outcomes of other calls, which stayed with the peers that made them.
+Calls that need values that are away: kept outcomes of other calls, which exist only at the peers that made them.
 
-Such a call waits in a line of its own, which only peers serve: the one that has the values, if it has a free place.
-Once they are all here, or one is lost, the call is taken out of that line.  While one is being made again, it is held,
-and while one is fetched, because no peer has what the call requires.
+Such a call waits in a separate line that only peers serve, preferably the peer that has the values.  Once all values
+are here, or one is lost, the call is taken out of that line.  The call is held while a value is being made again, and
+while one is fetched because no peer offers what the call requires.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Away:
     """
     The lines of such calls.
 
-    :param queues: the queues that have them
-    :param held: holds those that need what is being made again, or fetched
-    :param runs_here_only: says whether workers here can run what has this requirement, and no peer can
+    :param queues: the queues that contain them
+    :param held: holds calls that need a value that is being made again, or fetched
+    :param runs_here_only: returns whether workers here, and no peers, can run calls with this requirement
     """
 
     bring: Callable[[Any, Callable[[], object]], object]
-    """Has a value fetched, and then calls a function; set where there are links."""
+    """Fetches a value, then calls a function; set if there are links."""
 
     def __init__(
         self, queues: Sequence[ReadyQueue], held: Held, runs_here_only: Callable[[Requirement | None], bool]
@@ -45,20 +45,20 @@ class Away:
         self._waiting: dict[Any, list[Callable[[], object]]] = {}
 
     def may_queue(self, entry: Call | Chunk) -> bool:
-        """Return whether an entry is to be queued; if not, it has been failed or is held."""
+        """Return whether to queue an entry; if not, it has failed or is held."""
         if entry.line is None or not entry.line.away or not self.is_to_settle(entry):
             return True
         return self._settle(self.queues[0], entry)
 
     def is_to_settle(self, entry: Call | Chunk) -> bool:
-        """Return whether an entry in a line that only peers serve can no longer wait there."""
+        """Return whether an entry in a line that only peers serve must leave that line."""
         payload = entry.payload
         if loss_among(payload) or pending_among(payload) or not is_about_away(payload):
             return True
         return self._runs_here_only(requirement_of(entry))
 
     def look(self) -> None:
-        """Take out what needs no more peers, or cannot be run there now."""
+        """Take out the entries that no longer need a peer, or that no peer can run now."""
         for queue in self.queues:
             for entry in queue.take_away(self.is_to_settle):
                 if self._settle(queue, entry):
@@ -86,17 +86,17 @@ class Away:
         self.after(value, partial(self._go_on, entry, value))
 
     def _go_on(self, entry: Call | Chunk, value: Any) -> None:
-        """Queue what has waited for a value, or fail it."""
+        """Queue an entry that has waited for a value, or fail it."""
         if value.failure is not None and value.is_away:
             self._held.drop(entry, value.failure)
         else:
             self._held.release(entry, entry.payload)
 
     def after(self, value: Any, then: Callable[[], object]) -> None:
-        """Call a function when a value has been made again or fetched, or could not be."""
+        """Call a function when a value was made again or fetched, or that has failed."""
         self._waiting.setdefault(value, []).append(then)
 
     def made(self, value: Any) -> None:
-        """Note that a value has been made again or fetched, or could not be."""
+        """Note that a value was made again or fetched, or that this has failed."""
         for then in self._waiting.pop(value, ()):
             then()

@@ -1,14 +1,14 @@
 """
-Which place gives back calls that it has not started, because they could run elsewhere sooner.
+Which place gives back unstarted calls, because they could run sooner elsewhere.
 
-A worker gives them back at once: its shared page decides which it has started.  A peer is asked to, and answers with a
-delay, so it is asked only if its calls would wait longer than that takes:
+A worker gives them back at once: its shared page says which calls it has started.  A peer must be asked, and answers
+with a delay, so it is asked only if its calls would wait longer than that:
 
-1. A call that runs for much longer than was expected counts as a long one from then on, and takes a whole worker.
-2. If all workers of a peer run long calls, what waits there is taken back if a place is free elsewhere, or if it would
-   start sooner in the queue at home.  It is not sent there again: no place is free there.
-3. If some do not, and places are free elsewhere, the calls sent last are taken back, as many as leave both sides with
-   as much work for each worker.
+1. A call that runs for much longer than expected counts as a long one from then on, and takes a whole worker.
+2. If all workers of a peer run long calls, the calls that wait there are recalled if a place is free elsewhere, or if
+   they would start sooner in the queue here.  They are not sent there again: no place is free there.
+3. If some workers do not, and places are free elsewhere, the last sent calls are recalled, as many as leave both sides
+   with the same amount of work for each worker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from woolexec.core.workforce import Workforce
 
 STEAL = 0.0005
-"""Work that waits behind a running call is taken back for an idle place if it is expected to last longer than this, in
+"""Work that waits behind a running call is recalled for an idle place if it is expected to last longer than this, in
 seconds, or if the running call has run longer than expected."""
 
 REST = 0.002
@@ -36,9 +36,9 @@ REST = 0.002
 it."""
 
 STUCK = 0.1
-"""While no worker is idle, what waits behind a call is taken back when that has run for longer than this, in seconds,
-and for twice as long as expected.  On a busy machine workers that are only paused for a moment would give back calls,
-which costs 8 % of the processor time of tiny tasks with 0.02 s and nothing with this."""
+"""While no worker is idle, calls behind a running call are recalled when that has run for longer than this, in seconds,
+and for twice as long as expected.  With 0.02 s, briefly paused workers on a busy machine would give back calls, which
+costs 8 % of the processor time of tiny tasks; with this value it costs nothing."""
 
 FAR_STEAL = 0.005
 """`STEAL` for work that would go to a peer."""
@@ -48,15 +48,15 @@ FAR_REST = 0.02
 is moved to or from a peer would wait for at least as long.  A peer that takes longer to answer is asked less often."""
 
 FAR_FACTOR = 4
-"""How many times longer a call must wait than the last time, each time that a peer is asked to give it back: so this
-happens a few times at most, however long it waits."""
+"""Each time that a peer is asked to give a call back, the call must have waited this many times longer than the last
+time, so this happens only a few times."""
 
 FAR_TIMES = 2
-"""How often that is done while all workers of the peer run long calls, and a place is free elsewhere: each further time
-it need not wait longer than the last."""
+"""How often a call is recalled while all workers of the peer run long calls and a place is free elsewhere, without
+having waited longer than the last time."""
 
 FAR_RATE = 50e6
-"""Bytes that are sent over a link in a second, at least: what is taken back has to be sent again."""
+"""Assumed minimum bytes per second over a link: recalled calls have to be sent again."""
 
 
 class Balance:
@@ -85,8 +85,8 @@ class Balance:
         self._actions = actions
         self._clock = clock
         self._armed_for = inf  # when the balance is checked again
-        self._due = 0.0  # when peers that run only long calls are next checked for others that would start sooner here
-        self._overdue_at = 0.0  # when local calls are next checked for those that run for too long
+        self._due = 0.0  # when peers that run only long calls are next checked for calls that would start sooner here
+        self._overdue_at = 0.0  # when local calls are next checked for overlong ones
 
     def choose(self) -> tuple[Place, int] | None:
         """
@@ -125,7 +125,7 @@ class Balance:
         return victim, 0
 
     def _overdue(self) -> tuple[Place, int] | None:
-        """Choose a worker whose call runs for much longer than expected: what waits there goes to who is free next."""
+        """Choose a worker whose call runs much longer than expected; its waiting calls go to the next free place."""
         now = self._clock()
         self._check_after(STUCK / 2)
         if now < self._overdue_at:
@@ -161,7 +161,7 @@ class Balance:
         return best
 
     def _far_victim(self, free: int) -> tuple[RemotePlace, int] | None:
-        """Choose a peer that should give back calls; `free` is the number of places that are free, wherever."""
+        """Choose a peer that should give back calls; `free` is the total number of free places."""
         now = self._clock()
         is_due = now >= self._due
         if is_due:
@@ -198,7 +198,7 @@ class Balance:
         waiting = calls[max(0, link.width - len(link.begun)) :]
         quiet = now - max(link.page.since, link.sent_at)
         if soon_free and calls and quiet > patience + 2 * calls[0].cost:
-            wait, waiting = quiet, calls  # calls of others take its places, or it has stopped
+            wait, waiting = quiet, calls  # other clients' calls take its places, or it has stopped
         elif soon_free:
             work = sum(call.cost for call in waiting)
             wait, kept = work / soon_free, work * soon_free / (soon_free + free)
@@ -214,7 +214,7 @@ class Balance:
         return waiting[0].number if wait > patience + size / FAR_RATE else 0
 
     def _wait_at_home(self, link: RemotePlace) -> float:
-        """Return for how many seconds what is queued will keep the other places busy, as far as is known."""
+        """Return the seconds for which the queued calls will keep the other places busy, as far as is known."""
         soon_free = len(self._workers) + sum(each.soon_free for each in self._links if each is not link and each.ready)
         head = self._group.queue.head()
         if not soon_free:
@@ -235,7 +235,7 @@ class Balance:
         return any(call.ancestor == parent for place in places for call in place.outstanding.values())
 
     def _check_after(self, seconds: float) -> None:
-        """Have the balance checked again after this time, in the round of the engine that begins then."""
+        """Schedule the next check of the balance, in the engine's round that begins after this time."""
         due = self._clock() + seconds
         if due < self._armed_for:
             self._armed_for = due
@@ -247,9 +247,9 @@ class Balance:
 
 def _least_wait(link: RemotePlace, now: float) -> float:
     """
-    Return for how many seconds all workers of a peer will go on with their calls, as far as is known.
+    Return the seconds for which all workers of a peer will continue with their calls, as far as is known.
 
-    What has run for longer than expected will probably run for as long again.
+    A call that has run for longer than expected will probably run for as long again.
     """
 
     def left(call: Call, ran: float) -> float:

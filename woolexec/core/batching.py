@@ -1,4 +1,4 @@
-"""How many items of a map are sent together: decided late, from measured run times."""
+"""How many items of a map are sent together; decided late, from measured run times."""
 
 from __future__ import annotations
 

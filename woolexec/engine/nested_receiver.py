@@ -1,4 +1,4 @@
-"""Receives what becomes of a nested task, for the worker that has submitted it."""
+"""Receives the outcome of a nested task, for the worker that submitted it."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
         @property
         def unread_error(self) -> MemoryError:
-            """Say that workers read too little of what tasks give that they have submitted."""
+            """Return the error for results of nested tasks that workers leave unread."""
 
         def is_too_much(self, worker: Worker, size: int) -> bool:
-            """Return whether an outcome or an item finds no room beside those that workers have not read."""
+            """Return whether there is no room for an outcome or an item besides those that workers have not read."""
 
 
 class Receiver(Pulled):
     """Receives the outcome and the items of one nested task."""
 
     outstanding_call: Call
-    """Not there any more when the task is forgotten: it refers to this, and keeps the arguments alive."""
+    """Deleted when the task is forgotten: it refers to this receiver, and keeps the arguments alive."""
 
     def __init__(self, tasks: NestedTasks, worker: Worker, parent: int, task: int, size: int) -> None:
         self._tasks = tasks
@@ -57,7 +57,7 @@ class Receiver(Pulled):
 
     @property
     def is_open(self) -> bool:  # type: ignore[override]  # computed when it is read
-        """It is a stream, and the task that opened it, and would have closed it, has ended."""
+        """Whether it is a stream whose opening task, which would have closed it, has ended."""
         return self.has_started and self._tasks.has_ended(self.parent)
 
     def deliver(self, call: Call, payload: Any) -> None:
@@ -86,7 +86,7 @@ class Receiver(Pulled):
         self._tasks.tell(self, Started(call=(self.task,)))
 
     def deliver_progress(self, call: Call, frame: Progress) -> None:
-        """Tell the worker how far the task is."""
+        """Send the progress of the task to the worker."""
         below = Progress(call=self.task, task=frame.task, done=frame.done, total=frame.total, text=frame.text)
         below.has_total = frame.has_total
         self._tasks.tell(self, below)

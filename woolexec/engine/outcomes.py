@@ -1,5 +1,5 @@
 """
-What workers and peers send: outcomes, items of streams, marks, nested tasks.
+Handles what workers and peers send: outcomes, items of streams, marks, nested tasks.
 
 `_OF_WORKER` and `OF_LINK` are the frames that each of them may send, with the method that handles it.
 """
@@ -64,19 +64,19 @@ class Outcomes:
     def __init__(self, loop: Loop, scheduler: Scheduler, supervisor: Supervisor, nested: NestedTasks) -> None:
         self.handles_records = True
         self._has_said_full = False
-        self.on_inspected: Callable[[Remote, Inspected], object]  # called with what runs at a peer
+        self.on_inspected: Callable[[Remote, Inspected], object]  # called with the tasks that run at a peer
         self.on_kept: Callable[[Any, Call, int, bytes], object]
-        """Called with a link, a call whose value has stayed there, and the size and key of that."""
+        """Called with a link, a call whose value the peer keeps, and the size and key of the value."""
         self.on_report: Callable[[Any, Message], object] | None = None
-        """Called with a link and what its peer reports for a trace, while one runs."""
-        self.mark: Callable[[Any], Any] | None = None  # marks what peers send, if they are not trusted
+        """While a trace runs, called with a link and a report of its peer."""
+        self.mark: Callable[[Any], Any] | None = None  # marks payloads of peers that are not trusted
         self._loop = loop
         self._scheduler = scheduler
         self._supervisor = supervisor
         self._nested = nested
         nested.elsewhere.look_up = self._look_up
         self._progress: ProgressReports | None = None  # made with the first
-        self.said: Said | None = None  # what tasks print, if that is wanted
+        self.said: Said | None = None  # passes on the output of tasks, if that is wanted
 
     # -- from workers -------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Outcomes:
         Read once from a worker and handle the frames; return False if there were none.
 
         :param only: handle only frames of these kinds, and lone Returns
-        :param only_rest: only those that came with earlier ones
+        :param only_rest: only those that arrived with earlier ones
         :raises EOFError: if the worker is gone
         :raises ProtocolError: if the worker sent an invalid frame
         """
@@ -94,7 +94,7 @@ class Outcomes:
         scheduler = self._scheduler
         finish = scheduler.main.finish
         if worker.pipes is not None and self.said is not None:
-            self.said.read(worker, is_end=True)  # before the outcomes, and all that was printed before them
+            self.said.read(worker, is_end=True)  # output that precedes the outcomes comes first
         for number, seconds, payload in returns:
             call = finish(worker, number, seconds)
             if call is None:
@@ -122,7 +122,7 @@ class Outcomes:
         """
         Handle a frame that a worker sent.
 
-        :raises ProtocolError: if it makes no sense: user code may write to the socket
+        :raises ProtocolError: if it is not valid: user code may write to the socket
         """
         try:
             _OF_WORKER[frame.__class__](self, worker, frame)
@@ -166,7 +166,7 @@ class Outcomes:
             call.receiver.deliver(call, payload)
 
     def _kept(self, link: Remote, frame: Return) -> None:
-        """Handle the return of a call whose value has stayed with its peer."""
+        """Handle the return of a call whose value its peer keeps."""
         number = frame.call[0]
         place = link.place_of(number)
         call = place.outstanding.get(number)
@@ -174,7 +174,7 @@ class Outcomes:
             link.send_drop(KEPT | number)
             return
         if not self.may_stay(call):
-            raise ProtocolError("a peer has kept the outcome of a call, and was not asked to")
+            raise ProtocolError("a peer kept the outcome of a call without being asked to")
         self._finish(place, call, frame.seconds[0])
         _note(self._scheduler.tallies, call, b"")
         if call.rank:
@@ -182,7 +182,7 @@ class Outcomes:
         self.on_kept(link, call, frame.kept, frame.key)
 
     def may_stay(self, call: Call) -> bool:
-        """Return whether the value of a call may stay with the peer that runs it: only one that is trusted."""
+        """Return whether the peer that runs a call may keep its value; only a trusted peer may."""
         is_asked = call.options is not None and call.options.keep and not call.count
         return self.mark is None and is_asked and hasattr(call.receiver, "deliver_kept")
 
@@ -211,7 +211,7 @@ class Outcomes:
         return self.mark(payload)
 
     def _finish(self, place: Any, call: Call, seconds: float, *, is_fault: bool = False) -> None:
-        """Note the end of a call; `is_fault`: it failed for a reason of its peer."""
+        """Note the end of a call; `is_fault`: it failed because of its peer."""
         scheduler = self._scheduler
         if place.candidate is not None and not is_fault:
             scheduler.offering.outliers.succeeded(place.candidate.address)
@@ -260,7 +260,7 @@ class Outcomes:
         _tell_stream(worker, frame.call[0], lambda call: call.receiver.deliver_start(call))
 
     def _logged(self, target: Any, frame: Log) -> None:
-        """Pass a record to the client whose call, or a descendant of that, logged it; else to the handlers here."""
+        """Pass a record to the client whose call, or a descendant of it, logged it; otherwise to the handlers here."""
         if target.candidate is None:
             target.log.append(frame.text[:_LONGEST])
         call = target.place_of(frame.call).outstanding.get(frame.call)
@@ -283,7 +283,7 @@ class Outcomes:
     def above(self, call: Call) -> Call | None:
         """Return the call that submitted this one, if it is outstanding."""
         above = self._scheduler.outstanding(call.parent) if call.parent else None
-        # A worker says which one that is, and may lie; calls that were sent earlier have smaller numbers.
+        # The worker says which call that is, and may lie; calls that were sent earlier have smaller numbers.
         return above if above is not None and above.number < call.number else None
 
     def _broke(self, worker: Worker, frame: Broken) -> None:
@@ -293,7 +293,7 @@ class Outcomes:
         self._nested.hear(worker, frame, self._supervisor.broken)
 
     def _look_up(self, name: str, tell: Callable[[bytes], object]) -> None:
-        """Pickle what a name of this program's ``__main__`` stands for, if the calls are those of this program."""
+        """Pickle the object with a name in this program's ``__main__``, if the calls are those of this program."""
         if not self.handles_records:
             tell(b"")
         else:
@@ -303,14 +303,14 @@ class Outcomes:
 
     def called(self, link: Remote, frame: Message) -> None:
         """
-        Handle a frame about a call of an actor of ours, or a question, of a task at a peer.
+        Handle a frame of a task at a peer about a call of an actor of this engine, or a lookup.
 
-        :raises ProtocolError: if it is another task
+        :raises ProtocolError: if it is about another kind of task
         """
         if isinstance(frame, Submit) and not (frame.actor or frame.main_name):
-            raise ProtocolError("a peer has submitted a task that is no call of an actor")
+            raise ProtocolError("a peer submitted a task that is not a call of an actor")
         broken = self._supervisor.broken
-        if self.mark is not None:  # the call would run code of theirs, and an answer would give away code of ours
+        if self.mark is not None:  # the call would run the peer's code, and a lookup would reveal this program's code
             broken = RuntimeError('tasks at peers cannot call actors of a pool with results="plain"')
         self._nested.hear(link, frame, broken)  # type: ignore[arg-type]  # it is like a worker here
 
@@ -323,7 +323,7 @@ class Outcomes:
         OF_LINK[frame.__class__](self, link, frame)
 
     def failed(self, link: Remote, reason: str) -> None:
-        """Note that a peer has failed for a reason of its own; it may be avoided because of that."""
+        """Note a failure that is due to a peer; the peer may be avoided because of it."""
         seconds = self._scheduler.offering.failed(link)
         if seconds:
             self._loop.run_user_code(partial(log_avoided, link.candidate.address, seconds, reason))
@@ -341,7 +341,7 @@ class Outcomes:
 
 
 def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0, *, is_lost: bool = False) -> None:
-    """Count a call that ended, but for the life of an actor; what was given up ended when it was cancelled."""
+    """Count a call that ended, unless it is an actor's life; an abandoned call was counted when it was cancelled."""
     if call.receiver.__class__ is Nobody:
         tallies.cancelled(call)
         return
@@ -355,7 +355,7 @@ def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0, *, is_los
 
 
 def _heard_output(outcomes: Outcomes, link: Remote, frame: Output) -> None:
-    if outcomes.said is not None:  # else nobody has asked for it
+    if outcomes.said is not None:  # otherwise output is not wanted
         outcomes.said.hear(link, frame)
 
 

@@ -1,8 +1,8 @@
 """
-What peers report of a client's calls while a trace runs, in terms of the client's clock.
+Peers' reports about a client's calls while a trace runs, converted to the client's clock.
 
-The offset of a peer's clock is taken from the best answer: the peer read its clock between the question and the answer,
-so the middle of these is wrong by half of that time at most; and by more, the longer ago that was.
+The offset of a peer's clock is taken from the best answer: the peer read its clock between the request and the answer,
+so an estimate at the middle is wrong by half of that time at most.  The error grows with the age of the answer.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
     from woolexec.engine.rounds import Rounds
 
 _EVERY = 1.0
-"""Seconds between two questions."""
+"""Seconds between two requests."""
 
 _DRIFT = 1e-4
-"""By how many seconds two clocks may drift apart in a second."""
+"""Maximum drift between two clocks, in seconds per second."""
 
 _LONGEST = 60.0
-"""Maximum time, in seconds, that an answer may be said to have taken."""
+"""Maximum time, in seconds, that an answer is assumed to have taken."""
 
 _MOST = 1e12
-"""Maximum number of seconds that a clock shows."""
+"""Maximum plausible value of a clock, in seconds."""
 
 _FIRST = 4
-"""Number of questions at once when the trace begins."""
+"""Number of requests sent at once when the trace begins."""
 
 _NAME = 300
 """Maximum length of a name that a peer reports."""
 
 
 class _Clock(NamedTuple):
-    """What is known of a peer's clock: when, by how much it is ahead of ours, and how wrong that is at most."""
+    """An estimate of a peer's clock: its time, how far the clock is ahead of ours, and the maximum error."""
 
     at: float
     offset: float
     error: float
 
     def error_at(self, now: float) -> float:
-        """Return by how many seconds the offset may be wrong at this time."""
+        """Return the maximum error of the offset at this time, in seconds."""
         return self.error + _DRIFT * (now - self.at)
 
 
 class PeerRuns:
     """
-    Takes the reports of all peers; in the engine's thread only.
+    Takes the reports of all peers; only in the engine's thread.
 
     :param recorder: records the calls of this engine
     :param sink: called with each call of a task at a peer
@@ -67,7 +67,7 @@ class PeerRuns:
         self._is_on = False
 
     def start(self) -> None:
-        """Have all peers report, and those that are found later."""
+        """Make all peers report, including those that are found later."""
         self._is_on = True
         self._rounds.outcomes.on_report = self.hear
         self._recorder.around(self._rounds.scheduler, "linked", self._linked)
@@ -76,14 +76,14 @@ class PeerRuns:
         self._rounds.loop.after(_EVERY, self._ask_all)
 
     def stop(self) -> None:
-        """Have no peer report."""
+        """Stop the reports of all peers."""
         self._is_on = False
         self._rounds.outcomes.on_report = None
         for link in self._rounds.scheduler.links:
             self._say(link, on=False)
 
     def errors(self) -> dict[str, float]:
-        """Return by how many seconds the times of each peer may be wrong, at most."""
+        """Return the maximum error of each peer's times, in seconds."""
         now = monotonic()
         return {link.candidate.address: clock.error_at(now) for link, clock in self._clocks.items()}
 
@@ -106,12 +106,12 @@ class PeerRuns:
         self._rounds.dispatcher.due.add(link)
 
     def hear(self, link: Any, frame: Any) -> None:
-        """Take a report, or what a peer's clock says."""
+        """Take a report, or a reading of a peer's clock."""
         clock, now = self._clocks.get(link), monotonic()
         if not all(abs(time) <= _MOST for time in _times_of(frame)):  # or it is NaN
             return
         if isinstance(frame, Clock):
-            asked = min(max(frame.asked, now - _LONGEST), now)  # whatever the peer says
+            asked = min(max(frame.asked, now - _LONGEST), now)  # the peer may send anything
             answer = _Clock(now, frame.now - (now + asked) / 2, (now - asked) / 2)
             if clock is None or answer.error <= clock.error_at(now):
                 self._clocks[link] = answer
@@ -144,11 +144,11 @@ def report_runs(engine: Engine, sink: Callable[[Run], object]) -> Callable[[], d
     """
     Report each attempt of a call that ends from now on, in the engine's thread.
 
-    :return: what ends that; it returns by how many seconds the times of each peer may be wrong, at most
-    :raises RuntimeError: if they are reported to somebody already
+    :return: a function that ends the reports; it returns the maximum error of each peer's times, in seconds
+    :raises RuntimeError: if a trace runs already
     """
     if engine in _reported:
-        raise RuntimeError("this pool is traced already: only one trace of a pool runs at a time")
+        raise RuntimeError("this pool is traced already: only one trace of a pool can run at a time")
     rounds, ask = engine._rounds, engine._loop.ask
     recorder = Recorder(rounds, sink)
     peers = PeerRuns(rounds, recorder, sink)

@@ -1,11 +1,11 @@
 """
-How the workers of a client at a peer are looked after: what the client says, within what the operator permits.
+The upkeep of a client's workers at a peer: as the client requests it, within the operator's rules.
 
-The client says it in the Settings frame of a link, for all of its workers there; the peer passes it on with the tasks
-that tasks submit at other peers.
+The client sends its settings in the Settings frame of a link, for all its workers there; the peer passes them on with
+nested tasks that it submits to other peers.
 
-A variable of the client's environment is set in a worker that has started; those that matter at a start, to the loader
-or the interpreter, would only change what its tasks start, and those of woolexec are none of the client's.
+The client's environment variables are set in a worker after its start.  Variables that the loader or the interpreter
+reads at a start would only affect processes that tasks start, so they are not taken.  Nor are those of woolexec.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from woolexec.engine.rounds import Rounds
 
 _NOT_TAKEN = ("WOOLEXEC_", "LD_", "DYLD_", "PYTHON")
-"""How variables begin that a peer takes from no client."""
+"""Prefixes of variables that a peer accepts from no client."""
 
 
 class Rules:
     """
-    What the operator of a peer says of the workers of all clients.
+    The rules of a peer's operator for the workers of all clients.
 
-    :param memory: the limits of each one's memory, which a client may lower
+    :param memory: the memory limits of each worker, which a client may lower
     :param takes_environment: clients may set environment variables in their workers
     """
 
@@ -39,7 +39,7 @@ class Rules:
 
 
 class PeerUpkeep:
-    """Both ends of it: what an engine tells peers, and what it does for the client that it serves."""
+    """Both ends of the upkeep: the settings that an engine sends to peers, and those of the client that it serves."""
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds, self._supervisor = rounds, rounds.supervisor
@@ -47,7 +47,7 @@ class PeerUpkeep:
         self._rules = Rules()
 
     def tell(self, upkeep: Upkeep | None, environment: Mapping[str, str], finalizer: bytes) -> None:
-        """Tell peers how to look after the workers there; `finalizer` is pickled for them."""
+        """Set the upkeep that peers are asked for; `finalizer` is pickled for them."""
         upkeep = upkeep or Upkeep()
         self._told = {
             "environment": tuple(f"{name}={value}" for name, value in environment.items()),
@@ -59,19 +59,19 @@ class PeerUpkeep:
         }
 
     def settings(self) -> Settings:
-        """Return what a link tells a peer."""
+        """Return the settings that a link sends to a peer."""
         return Settings(settings=self._supervisor.settings_for_peers(), **self._told)
 
     # -- at a peer ----------------------------------------------------------------------------------------------
 
     def obey(self, rules: Rules) -> None:
-        """Look after the workers of a client as the operator says."""
+        """Apply the operator's rules to the workers of a client."""
         self._rules = rules
         if rules.memory:
             self._rounds.look_after(Upkeep(rules.memory))
 
     def use(self, frame: Settings) -> None:
-        """Look after the workers of the client as it says, those that start from now on; nothing is unpickled."""
+        """Apply the client's settings to its workers that start from now on; nothing is unpickled."""
         settings = {**self._supervisor.settings_of_user, "client": frame.settings}
         self._told = {name: getattr(frame, name) for name in _TOLD}
         if self._rules.takes_environment:
@@ -86,7 +86,7 @@ _TOLD = ("environment", "max_memory_per_child", "memory_limit", "idle_timeout", 
 
 
 def taken(environment: Iterable[str]) -> dict[str, str]:
-    """Return those variables of a client that are set in its workers."""
+    """Return the variables of a client that may be set in its workers."""
     pairs = (text.partition("=") for text in environment)
     return {
         name: value

@@ -2,8 +2,8 @@
 The direct-send permit: lets one submitting thread write one call to an idle worker itself, without waking the engine.
 
 The engine grants a permit, with the number of the call that may use it, when a worker is idle and nothing waits.  It
-revokes the permit before it sends that worker anything else.  One `dict.setdefault`, which is atomic, decides who is
-first: it stores either the call that uses the permit or the fact that it was revoked, and returns what was stored.
+revokes the permit before it sends that worker anything else.  One `dict.setdefault`, which is atomic, decides which of
+the two is first: it stores either the call that uses the permit or the revocation, and returns what was stored.
 
 ::
 
@@ -17,8 +17,8 @@ first: it stores either the call that uses the permit or the fact that it was re
 
 - The slot is still valid when 3 uses the permit: slots change only in d, after a, and then 3 is too late.
 - Nothing runs between using the permit and writing: no other thread, and no signal handler, which could wait for the
-  engine while the engine waits for the end of the write.  `sendmsg` takes its buffers from iterators of C functions
-  only, and so runs no bytecode.  A permit that was used already gives an empty buffer, which writes nothing.
+  engine while the engine waits for the end of the write.  `sendmsg` takes its buffers only from iterators of C
+  functions, and so runs no bytecode.  A permit that was already used yields an empty buffer, which writes nothing.
 - Where `sendmsg` does not do that, `works` is false: no permits are granted, and every call goes through the queue.
 """
 

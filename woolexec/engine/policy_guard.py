@@ -1,4 +1,4 @@
-"""Guard for the placement policies of users: an error in a policy costs no task."""
+"""A guard for the placement policies of users: an error in a policy does not fail a task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Guarded:
         self._said = False
 
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
-        """Choose where the next task goes."""
+        """Choose the candidate for the next task."""
         try:
             chosen = self._policy.choose(tuple(candidates), task)  # a copy, which the policy may keep
             if any(chosen is candidate for candidate in candidates):
@@ -51,6 +51,6 @@ class _Guarded:
             import logging
             import traceback
 
-            # As text: a record that is kept would keep what the traceback refers to, which is the whole engine.
+            # As text: a stored record would keep alive what the traceback refers to, which is the whole engine.
             text = "".join(traceback.format_exception(error)).rstrip()
             logging.getLogger("woolexec").error("a placement policy failed: %s", text)

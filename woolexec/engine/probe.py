@@ -20,7 +20,7 @@ PATIENCE = 5.0
 
 class Probe:
     """
-    The owner of one such worker; the breaker of `forks` learns whether it was forked.
+    The owner of one such worker; the circuit breaker of `forks` learns whether it was forked.
 
     :param forks: starts its process
     """

@@ -1,4 +1,4 @@
-"""A worker in the form that the standard library's pools show theirs: like a running `multiprocessing.Process`."""
+"""A worker with the interface of a running `multiprocessing.Process`, as in the standard library's pools."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WorkerProcess:
     def exitcode(self) -> int | None:
         """The exit code, or the negative number of the signal that ended it; None while it runs."""
         worker = self._worker
-        if worker.exitcode is None and worker.is_closed:  # it is gone, and its exit code is not known
+        if worker.exitcode is None and worker.is_closed:  # it is gone, and its exit code is unknown
             return -SIGKILL
         return worker.exitcode
 

@@ -1,4 +1,4 @@
-"""What tasks say of how far they are: kept with their calls, and passed to clients, submitting tasks and callbacks."""
+"""Progress reports of tasks: stored with their calls, and passed to clients, submitting tasks and callbacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ProgressReports:
-    """Passes on what tasks say, in the engine's thread."""
+    """Passes on progress reports, in the engine's thread."""
 
     def __init__(self, loop: Loop) -> None:
         self._reports, self._clock = Reports(loop.run_user_code), loop.clock

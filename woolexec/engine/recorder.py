@@ -6,10 +6,10 @@ Records when the calls of one engine were submitted, sent, started and ended.
     submit          send              start         end
       |--- waiting ---|--- transfer ---|---- run ----|
 
-While none runs, nothing of it is on the path of a call: a recorder puts itself around some methods of the engine's
-parts, and takes itself away again.  A worker does not say when a call started, unless it was the last one that it
-started: then its shared page does.  Otherwise the start is the time at which the outcome was read, less the run time.
-Of outcomes that were read together the last one ended then, and each of the others before the next one started.
+While no recorder runs, calls have no extra cost: a recorder wraps some methods of the engine's parts, and unwraps them
+at its end.  The shared page of a worker has the start time only of the last call that it started.  For other calls the
+start is taken as the time when the outcome was read, less the run time.  Of outcomes that were read together, the last
+one is taken to have ended at that time, and each of the others before the next one started.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RETURNED, RAISED, LOST, RUNS = "returned", "raised", "lost", "runs"
 """The outcomes of an attempt; `RUNS`: it had none when the recording ended."""
 
 _LEAST = 4096
-"""Number of waiting calls from which on those that were cancelled are looked for."""
+"""Minimum number of waiting calls at which cancelled ones are looked for."""
 
 
 class Where(NamedTuple):
@@ -45,7 +45,7 @@ class Where(NamedTuple):
     A lane in which calls run one after the other, or on top of each other.
 
     :ivar host: name of the peer; empty: this process
-    :ivar pid: process id of the worker; 0: it is not known
+    :ivar pid: process id of the worker; 0 if unknown
     :ivar row: 0: the worker's main thread; above: one of its coroutines and streams
     """
 
@@ -58,7 +58,7 @@ NOWHERE = Where("", 0, 0)
 
 
 class Made:
-    """Where and when an outcome was made that other calls use."""
+    """Where and when an outcome was produced that other calls use."""
 
     __slots__ = ("ended", "where")
 
@@ -92,7 +92,7 @@ class Run:
 
 class Recorder:
     """
-    Records the calls of an engine, in the engine's thread except where that is marked.
+    Records the calls of an engine, in the engine's thread unless marked otherwise.
 
     :param sink: called with each attempt of a call that has ended
     """
@@ -107,12 +107,12 @@ class Recorder:
         self._runs: dict[Call, Run] = {}
         self._made: WeakKeyDictionary[Any, Made] = WeakKeyDictionary()
         self._free: dict[Any, list[int]] = defaultdict(list)  # by target: rows that are free
-        self._rows: dict[Any, int] = defaultdict(int)  # by target: rows that were ever used
+        self._rows: dict[Any, int] = defaultdict(int)  # by target: number of rows ever used
         self._last: dict[Any, float] = {}  # by target: when the last run in its main thread ended
         self._batch: list[tuple[Run, float]] = []
         self._raising: Call | None = None
         self._raised_as = RAISED
-        self._at_peer: dict[tuple[Any, int], Run] = {}  # whose outcomes are here, and whose report is not
+        self._at_peer: dict[tuple[Any, int], Run] = {}  # runs whose outcomes have arrived, but not their reports
         self.reporting: set[Any] = set()
         """The links whose peers report when and where calls ran."""
 
@@ -120,7 +120,7 @@ class Recorder:
         """Record from now on."""
         scheduler, dispatcher = self._rounds.scheduler, self._rounds.dispatcher
         self._grants = scheduler.balancing.grants_permits
-        scheduler.balancing.grants_permits = False  # what is written past the engine's thread is not seen there
+        scheduler.balancing.grants_permits = False  # calls that are sent directly bypass the engine's thread
         dispatcher.revoke_permits()
         for group in (scheduler.main, scheduler.lanes):
             self.around(group.queue, "offer", self.submitted)
@@ -132,7 +132,7 @@ class Recorder:
         self.around(scheduler, "waits", self._waits)
 
     def stop(self) -> None:
-        """Record nothing more; what runs is recorded as it is now."""
+        """Stop recording; running calls are recorded in their current state."""
         for owner, name, original in reversed(self._wrapped):
             if original is None:
                 delattr(owner, name)
@@ -152,7 +152,7 @@ class Recorder:
             known.clear()
 
     def around(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        """Have a method of an owner pass through a function until this ends; it gets the method, and its arguments."""
+        """Wrap a method of an owner in a function, which gets the method and its arguments, until this ends."""
         self._wrapped.append((owner, name, vars(owner).get(name)))
         setattr(owner, name, partial(wrapper, getattr(owner, name)))
 
@@ -172,7 +172,7 @@ class Recorder:
             self._forget_cancelled()
 
     def noting_inputs(self, original: Callable[[], Inputs]) -> Inputs:
-        """Return what holds calls until their inputs are done, which then tells of these; from any thread."""
+        """Return the holder of calls that lack inputs, which then reports these; from any thread."""
         made = original()
         made.note = self._note_inputs
         return made
@@ -183,7 +183,7 @@ class Recorder:
         )
 
     def _lane_of(self, call: Call) -> Where | None:
-        """Return the lane of the call that submitted this one; its receiver knows the worker of that."""
+        """Return the lane of the call that submitted this one; its receiver knows the worker of that call."""
         worker = getattr(call.receiver, "worker", None)
         above = None if worker is None else worker.place_of(call.parent).outstanding.get(call.parent)
         run = self._runs.get(above) if above is not None else None
@@ -201,7 +201,7 @@ class Recorder:
         now, target = monotonic(), place.target
         has_rows = place.is_lane or place.candidate is not None
         for call in calls:
-            again = self._runs.pop(call, None)  # it was taken back
+            again = self._runs.pop(call, None)  # it was recalled
             if again is not None:
                 self._give_row(again)
             since, parent, inputs = self._submitted.get(call) or self._submitted.get(call.chunk) or (now, None, ())
@@ -232,7 +232,7 @@ class Recorder:
             self._batch = before
 
     def _lay_out(self, worker: Worker, now: float) -> None:
-        """Set when the calls of a worker ran whose outcomes were read together."""
+        """Estimate when the calls of a worker ran whose outcomes were read together."""
         ended = now
         for run, seconds in reversed(self._batch):
             if run.is_lane:
@@ -241,7 +241,7 @@ class Recorder:
             if not worker.is_closed and worker.page.started == run.number:
                 ended = min(ended, max(run.sent, worker.page.since) + seconds)
             run.began, run.ended = max(run.sent, ended - seconds), ended
-            if not run.waited:  # else others have run on top of it
+            if not run.waited:  # otherwise others have run on top of it
                 ended = run.began
         for run, _ in self._batch:
             if not (run.is_lane or run.waited):
@@ -271,7 +271,7 @@ class Recorder:
         return call
 
     def ran_at_peer(self, link: Any, number: int, where: Where, began: float, ended: float) -> None:
-        """Record when and where a call ran whose outcome has come from a peer."""
+        """Record when and where a call ran at a peer."""
         run = self._at_peer.pop((link, number), None)
         if run is not None:  # a clock may be mapped a little wrong
             began = min(max(began, run.sent), run.ended)
@@ -295,7 +295,7 @@ class Recorder:
         return lost
 
     def _end_attempt(self, call: Call, outcome: str) -> None:
-        """Record the end of an attempt whose run time is not known; it may be followed by another one."""
+        """Record the end of an attempt whose run time is unknown; another one may follow."""
         known = self._submitted.get(call)
         run, now = self._take(call), monotonic()
         if run is not None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from woolexec.wire.frames import Inspected
 
     class Host(Protocol):
-        """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
+        """Provides an engine's thread, loop, fork server and seats: its own, or shared ones."""
 
         serves_others: ClassVar[bool]
 
@@ -49,18 +49,18 @@ if TYPE_CHECKING:
             """Return the maximum size of the arguments of nested tasks, in bytes."""
 
         def loop_for(self, rounds: Rounds) -> Loop:
-            """Make the engine's loop, or what stands for it."""
+            """Create the engine's loop, or a substitute."""
 
         def forks_for(self, loop: Loop) -> Forks:
-            """Return what starts the engine's workers."""
+            """Return the object that starts the engine's workers."""
 
         def share_for(self, loop: Loop) -> Share | None:
-            """Make the engine's share of the seats; None: its workers bound what runs at once."""
+            """Create the engine's share of the seats; None: the number of workers is the only limit."""
 
 
 class Alone:
     """
-    The host of an engine with a thread of its own.
+    The host of an engine that has its own thread.
 
     :param threads: value of the thread-pool variables in workers
     :param variables: environment variables for the workers, in addition to those of this process
@@ -72,15 +72,15 @@ class Alone:
         self._threads, self._variables = threads, variables
 
     def room_for_nested(self) -> int:
-        """Return a number that is never reached: here the tasks are the program's own."""
+        """Return a limit that is never reached, because all tasks are the program's own."""
         return 1 << 62
 
     def loop_for(self, rounds: Rounds) -> Loop:
-        """Make the engine's loop."""
+        """Create the engine's loop."""
         return rounds.loop_type(rounds.is_outstanding)
 
     def forks_for(self, loop: Loop) -> Forks:
-        """Make what starts the engine's workers."""
+        """Create the object that starts the engine's workers."""
         return Forks(loop, self._threads, self._variables)
 
     def share_for(self, _loop: Loop) -> None:
@@ -92,7 +92,7 @@ class Rounds:
     The half of an engine that runs in its thread; for the parameters see `Engine`.
 
     :param on_end: called when the engine has ended
-    :param host: its thread, loop, fork server and seats, if it shares them; None: they are its own
+    :param host: provides its thread, loop, fork server and seats, if they are shared; None: it has its own
     """
 
     loop_type: ClassVar[type[Loop]] = Loop
@@ -115,7 +115,7 @@ class Rounds:
     ) -> None:
         self._guest = guest
         self._on_end = on_end
-        self.stall = 0.0  # the longest time that the thread took to answer when it was asked for statistics
+        self.stall = 0.0  # the longest time that the thread took to answer a request for statistics
         self._state = "open"  # then "draining"
         if guest is not None:
             from woolexec.engine import asyncio_driver  # noqa: F401  # not later: a fork in mid-import breaks the child
@@ -148,7 +148,7 @@ class Rounds:
         scheduler.balancing.grants_permits = permit.works and not host.serves_others
 
     def look_after(self, upkeep: Upkeep) -> None:
-        """Look after the workers that start from now on."""
+        """Apply an upkeep to the workers that start from now on."""
         supervisor = self.supervisor
         supervisor.finalizer = upkeep.finalizer
         supervisor.watches = []
@@ -166,14 +166,14 @@ class Rounds:
 
     def warn_of_slow(self, after: float) -> None:
         """
-        Warn of tasks that run much longer than others of their function, before the engine is used.
+        Enable warnings of tasks that run much longer than others of their function; called before the first use.
 
-        :param after: seconds that they must have run at least
+        :param after: minimum seconds that a task must have run
         """
 
         def begin() -> None:
             try:
-                from woolexec.engine.slow_watch import SlowWatch  # few programs run for as long
+                from woolexec.engine.slow_watch import SlowWatch  # imported late: few programs run for so long
             except OSError:  # no descriptor is left now
                 self.loop.after(after, begin)
                 return
@@ -184,7 +184,7 @@ class Rounds:
 
     @cached_property
     def inspection(self) -> Inspection:
-        """What asks workers what they run; loaded when it is first used."""
+        """Asks workers for the tasks that they run; imported on first use."""
         with self.supervisor.reserve.lent():  # the engine's thread must not fail because of an import
             from woolexec.engine.stacks import Inspection
 
@@ -192,7 +192,7 @@ class Rounds:
 
     def inspect(self, then: Callable[[list[TaskStack]], object], timeout: float, request: int) -> None:
         """
-        Find out what runs, here and at peers.
+        Find out which tasks run, here and at peers.
 
         :param request: a random number
         """
@@ -215,14 +215,14 @@ class Rounds:
                 from woolexec.engine import asyncio_driver
 
                 asyncio_driver.run(self.step, self.loop, self._guest)
-        except BaseException as exc:  # a bug in Woolexec: no caller may wait indefinitely because of it
+        except BaseException as exc:  # a bug in woolexec: no caller may wait indefinitely because of it
             self.fail_everything(exc)
             raise
         finally:
             self._close()
 
     def said(self) -> Said:
-        """Return what passes on what tasks print; loaded when that is wanted."""
+        """Return the `Said` that passes on the output of tasks; imported when it is wanted."""
         if self.outcomes.said is None:
             from woolexec.engine.said import Said
 
@@ -254,7 +254,7 @@ class Rounds:
         Accept no more calls.
 
         :param hand_out: with `cancel`, a call that was sent to an idle worker counts as started, even while that worker
-            is starting.  In the standard library, too, some tasks run although the pool is shut down right after them
+            is starting.  In the standard library, too, some tasks run if the pool is shut down right after `submit`
         """
         self.loop.has_urgent = False
         if cancel and hand_out and self._state == "open":
@@ -308,9 +308,9 @@ class Rounds:
             link.close()
 
     def fail_everything(self, exc: BaseException) -> None:
-        """Fail all calls, and all that come later, because of a bug in Woolexec."""
+        """Fail all calls, and all later ones, because of a bug in woolexec."""
         error: Exception = RuntimeError(f"the engine failed: {exc!r}")
-        with contextlib.suppress(Exception):  # its module may not be imported yet, and no descriptor be left for that
+        with contextlib.suppress(Exception):  # the import of its module may fail without a free descriptor
             error = errors.WorkerLostError(*error.args)
         error.__cause__ = exc
         self.supervisor.broken = error

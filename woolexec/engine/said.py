@@ -1,11 +1,11 @@
 """
-What tasks print: from the pipes of workers and from links, to the client whose task it was, or to the caller.
+The output of tasks: passed from workers' pipes and from links to the client whose task wrote it, or to the caller.
 
 ::
 
     worker --pipes--> the engine --Output--> its client --Output--> ... --> the caller's `sys.stdout`
 
-As a logging record, it goes to the client whose call, or a descendant of that, has printed it.
+Like a logging record, it goes to the client whose call, or a descendant of it, has written it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from woolexec.engine.worker_process import Worker
 
 _LONGEST = 200
-"""Maximum length of the names that a peer gives, in characters."""
+"""Maximum length of names from a peer, in characters."""
 
 
 class Said:
     """
-    Passes on what tasks print, in the engine's thread.
+    Passes on the output of tasks, in the engine's thread.
 
     :param note: called with a worker before its calls are looked up
     :param above: returns the call that submitted another one, if it is outstanding
-    :ivar show: called with what the tasks of this program print, and with their outermost call, if that is known
+    :ivar show: called with the output of this program's tasks, and with their outermost call, if known
     :ivar close: called at the end of the engine
-    :ivar at_peers: peers are to send what is printed there
-    :ivar clients: the sessions of the client that this engine serves: one of them takes what no call has printed
+    :ivar at_peers: whether peers must send the output of their tasks
+    :ivar clients: the sessions of the client that this engine serves: one of them takes output that no call wrote
     """
 
     def __init__(self, loop: Loop, note: Callable[[Worker], object], above: Callable[[Call], Call | None]) -> None:
@@ -53,12 +53,12 @@ class Said:
         self.close: Callable[[], object] = _nothing
 
     def prepare(self, worker: Worker) -> None:
-        """Have a worker start with pipes, if what it prints is wanted."""
+        """Let a worker start with pipes, if its output is wanted."""
         if self.in_workers:
             worker.pipes = WorkerPipes()
 
     def watch(self, worker: Worker) -> None:
-        """Read what a worker prints from now on."""
+        """Start reading the output of a worker."""
         if worker.pipes is not None:
             for fd in worker.pipes.descriptors:
                 self._loop.watch_output(fd, partial(self._heard, worker))
@@ -69,9 +69,9 @@ class Said:
 
     def read(self, worker: Worker, *, is_end: bool = False) -> None:
         """
-        Read what a worker has printed.
+        Read the output of a worker.
 
-        :param is_end: a call has ended: what it has printed is a line, although no end of line has come
+        :param is_end: a call has ended: its output is complete, even without a newline at its end
         """
         pipes = worker.pipes
         for printed in pipes.read(self._loop.unwatch_output):
@@ -81,7 +81,7 @@ class Said:
                 self._take(worker, printed)
 
     def end(self, worker: Worker) -> None:
-        """Take what a worker has printed before its end."""
+        """Take the output that a worker wrote before its end."""
         if worker.pipes is not None:
             self.read(worker)
             for printed in worker.pipes.end():
@@ -89,7 +89,7 @@ class Said:
             self.leave(worker)
 
     def leave(self, worker: Worker) -> None:
-        """Read nothing more of a worker."""
+        """Stop reading from a worker."""
         if worker.pipes is not None:
             for fd in worker.pipes.descriptors:
                 self._loop.unwatch_output(fd)
@@ -105,7 +105,7 @@ class Said:
         self._pass_on(frame, call)
 
     def hear(self, link: Remote, frame: Output) -> None:
-        """Take what a task at a peer has printed; what a peer says without having been asked is dropped."""
+        """Take the output of a task at a peer; output that was not requested is dropped."""
         if not self.at_peers or frame.stream not in (STDOUT, STDERR):
             return
         frame.name, frame.host = printable(frame.name, _LONGEST), printable(frame.host, _LONGEST)
@@ -125,7 +125,7 @@ class Said:
 
 
 def _running(worker: Worker) -> Call | None:
-    """Return the call that runs there, as far as one can tell."""
+    """Return the call that probably runs there."""
     for number, call in worker.outstanding.items():
         return call if number <= worker.page.started else None
     found: Any = [call for call in worker.lane_place.outstanding.values() if call.function.lane != LIFE]

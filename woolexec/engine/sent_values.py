@@ -1,11 +1,11 @@
 """
-Which targets of an engine have which values; for what a value is see `woolexec.wire.values`.
+Which targets of an engine have which values; `woolexec.wire.values` defines values.
 
-A target keeps what it was sent until the value is collected here, or until newer ones need its room.  A value that a
-queued or running call needs is never collected, because the call refers to it.
+A target keeps a value until it is collected here, or until newer values need its room.  A value that a queued or
+running call needs is never collected, because the call refers to it.
 
-A peer that needs a value which other peers have is told to fetch it from one of them (see `woolexec.core.sharing`); if
-it cannot, it is sent the value from here.  The calls that need it are there already, and wait for it.
+A peer that needs a value that other peers have is told to fetch it from one of them (see `woolexec.core.sharing`).  If
+that fails, the value is sent from here.  The calls that need it are already at the peer, and wait for it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from woolexec.wire.values import Value
 
     class Sent(Protocol):
-        """What a target has, by number: the sizes of values, in bytes."""
+        """The sizes, in bytes, of the values that a target has, by number."""
 
         values: dict[int, int]
-        """Those that it was sent; the one used last is the last."""
+        """Values that it was sent; the most recently used is the last."""
         kept: dict[int, int]
-        """Outcomes that stayed there."""
+        """Outcomes that it keeps."""
 
     class Target(Protocol):
         """A worker, or a link to a peer: see `woolexec.engine.transport`."""
@@ -42,22 +42,22 @@ if TYPE_CHECKING:
             """What it has."""
 
         def may_share(self, value: Value) -> bool:
-            """Return whether it may get this value from another target, and give it to others."""
+            """Return whether it may get this value from another target, and send it to others."""
 
         def nearness(self, holder: Any) -> int:
-            """Return how near it is to a target that has a value; 0: it cannot fetch the value from there."""
+            """Return how near it is to a target that has a value; 0 if it cannot fetch the value from there."""
 
         def send_value(self, value: Value) -> bool:
             """Send a value; return whether the target says when it has arrived."""
 
         def send_drop(self, number: int) -> None:
-            """Let it forget a value."""
+            """Tell it to drop a value."""
 
         def send_fetch(self, number: int) -> None:
-            """Ask it for an outcome that stayed there."""
+            """Request an outcome that it keeps."""
 
         def send_pull(self, number: int, key: bytes, holder: Any) -> None:
-            """Let it fetch a value from a target that has it."""
+            """Tell it to fetch a value from a target that has it."""
 
 
 class Entry:
@@ -72,7 +72,7 @@ class Entry:
         self.sharing: Sharing | None = None
         """How they get it from each other."""
         self.wanted: list[Target] | None = None
-        """It is a kept outcome on its way here; these are to be sent it."""
+        """If it is a kept outcome that is being fetched: the targets that need it."""
 
 
 class SentValues:
@@ -80,7 +80,7 @@ class SentValues:
     The values that the targets of one engine have.
 
     :param tell: runs a function in the engine's thread soon; from any thread
-    :param due: what the engine flushes at the end of a round
+    :param due: the targets that the engine flushes at the end of a round
     """
 
     def __init__(self, tell: Callable[[Callable[[], object]], object], due: set[Any]) -> None:
@@ -93,13 +93,13 @@ class SentValues:
     # -- what is sent -------------------------------------------------------------------------------------------
 
     def send(self, target: Target, values: Sequence[Value]) -> tuple[int, ...]:
-        """Send a target those of the values that it does not have; return the numbers of all."""
+        """Send a target the values that it does not have; return the numbers of all."""
         sizes, kept = target.has_sent.values, target.has_sent.kept
         numbers = tuple(value.number for value in values)
         missing = [value for value in values if not (value.number in sizes or value.number in kept)]
         for number in numbers:
             if number in sizes:
-                sizes[number] = sizes.pop(number)  # the last one is the one used last
+                sizes[number] = sizes.pop(number)  # the most recently used one is the last
         added = {value.number: value.size for value in missing}
         if missing:
             self._make_room(target, added, frozenset(numbers))
@@ -115,7 +115,7 @@ class SentValues:
         return numbers
 
     def _share(self, entry: Entry) -> None:
-        """Let targets take a value that need it, from those that can give it now."""
+        """Let targets that need a value fetch it from those that can send it now."""
         value, sharing = entry.value(), entry.sharing
         while value is not None and sharing is not None and (step := sharing.next()) is not None:
             target, giver = step
@@ -138,11 +138,11 @@ class SentValues:
         self._due.add(target)
 
     def _make_room(self, target: Target, added: dict[int, int], needed: frozenset[int]) -> None:
-        """Let a target drop values that were used longest ago, and are not needed now."""
+        """Let a target drop the least recently used values that are not needed now."""
         sizes = target.has_sent.values
         total = sum(sizes.values()) + sum(added.values())
         in_use: frozenset[int] | None = None
-        for number in list(sizes):  # the one used longest ago is the first
+        for number in list(sizes):  # the least recently used one is the first
             if len(sizes) + len(added) <= target.VALUES and total <= target.room_for_values:
                 return
             if in_use is None:
@@ -153,7 +153,7 @@ class SentValues:
                 self._part(target, number)
 
     def _part(self, target: Target, number: int) -> None:
-        """Note that a target does not have a value any more."""
+        """Note that a target no longer has a value."""
         entry = self._entries.get(number)
         if entry is None:
             return
@@ -165,7 +165,7 @@ class SentValues:
             del self._entries[number]
 
     def let_go(self, number: int) -> None:
-        """Let workers here drop a value that they do not need now: the memory in which it was is to be freed."""
+        """Let workers here drop a value that they do not need now, so that its memory is freed."""
         entry = self._entries.get(number)
         for target in () if entry is None else tuple(entry.targets):
             if target.candidate is None and number not in _in_use(target):
@@ -173,7 +173,7 @@ class SentValues:
                 self._part(target, number)
 
     def _give_instead(self, entry: Entry, gone: Target) -> None:
-        """Send from here what a target that is gone was giving to others."""
+        """Send from here the values that a target that is gone was sending to others."""
         if entry.sharing is not None:
             for target in entry.sharing.takers(gone):
                 entry.sharing.fail(target)
@@ -198,7 +198,7 @@ class SentValues:
         self._due.add(target)
 
     def leave(self, target: Target) -> None:
-        """Forget what a target has: it is gone."""
+        """Forget the values of a target that is gone."""
         for entry in self._entries.values():
             if entry.wanted is not None and target in entry.wanted:
                 entry.wanted.remove(target)
@@ -209,7 +209,7 @@ class SentValues:
         target.has_sent.values.clear()
 
     def bring(self, number: int, target: Target) -> None:
-        """Fetch a value that is away, unless it is on its way or gone; a target is to be sent it."""
+        """Fetch a value for a target, unless it is here, on its way, or gone."""
         raise NotImplementedError
 
 
@@ -227,7 +227,7 @@ def _nearness(target: Target, holder: Target) -> int:
 
 
 def _in_use(target: Any) -> frozenset[int]:
-    """Return the numbers of the values that calls need which a target has been sent: it may not have the values yet."""
+    """Return the numbers of the values needed by calls that were sent to a target; it may not have these values yet."""
     places = (target, getattr(target, "lane_place", None))
     calls = [call for place in places for call in getattr(place, "outstanding", {}).values()]
     return frozenset(value.number for call in calls for value in getattr(call.payload, "values", ()))

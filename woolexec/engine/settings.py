@@ -1,8 +1,8 @@
 """
-The settings of this process that its workers start with, as they would be inherited by a fork.
+The settings of this process that its workers start with, as a forked process would inherit them.
 
-Only settings that differ from those of a fresh interpreter are sent, and only of modules that the program has imported.
-Those of the program apply in workers of peers too, those of the process and of its host do not.
+Only settings that differ from those of a fresh interpreter are sent, only for modules that the program has imported.
+Settings of the program also apply in workers of peers; those of the process and of its host do not.
 `woolexec.worker.settings` applies them in a worker; `docs/differences.md` lists them for users.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from woolexec.core.devices import Bound
 
 CATEGORIES = ("LC_CTYPE", "LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
-"""The locale categories: in a fresh interpreter all but the first are ``C``."""
+"""The locale categories; in a fresh interpreter all but the first are ``C``."""
 
 _RECURSION, _FIELD_LIMIT = 1000, 131072
 """The recursion limit and the value of `csv.field_size_limit` in a fresh interpreter."""
@@ -53,12 +53,12 @@ def settings() -> dict[str, Any]:
 
 
 def settings_of_process() -> dict[str, Any]:
-    """Collect the settings that workers of a peer get from the process that serves them; from any thread."""
+    """Collect the settings that workers of a peer get from the peer's process; from any thread."""
     return _collect(_OF_THE_PROCESS)
 
 
 def settings_of_user() -> dict[str, Any]:
-    """Collect the settings of the calling thread, and those whose pickling runs user code: these are pickled here."""
+    """Collect the settings of the calling thread, and pickle those whose pickling runs user code."""
     return _collect(_OF_THE_USER)
 
 
@@ -250,7 +250,7 @@ _OF_THE_USER: dict[str, Callable[[], Any]] = {
 
 
 def with_devices(of_user: Mapping[str, Any], devices: Bound) -> dict[str, Any]:
-    """Return the settings of a worker that has devices, from those of others: it sees no other devices."""
+    """Return the settings of a worker with devices, derived from those of other workers: it sees only its devices."""
     from woolexec.engine.gpus import variables_of  # most programs have none
 
     return {**of_user, "environment": {**of_user.get("environment", {}), **variables_of(devices.names, os.environ)}}

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from woolexec.engine.supervisor import Supervisor
 
 MOST = 10
-"""Number of tasks that are named after one look; the others are counted."""
+"""Maximum number of tasks that are named in one check; the others are counted."""
 
 
 class SlowWatch:
     """
-    Looks from time to time at what runs, here and at peers, until the engine ends; in the engine's thread.
+    Checks the running tasks periodically, here and at peers, until the engine ends; in the engine's thread.
 
-    Streams are left out, as nothing runs while nobody pulls, and so is the life of an actor.
+    Streams are left out, because nothing runs between pulls, and so are the lives of actors.
 
-    :param after: seconds that a task must have run at least
+    :param after: minimum seconds that a task must have run
     :param inspection: asks workers for stacks; made when it is first needed
     """
 
@@ -50,8 +50,8 @@ class SlowWatch:
         self._loop, self._scheduler, self._dispatcher, self._supervisor = loop, scheduler, dispatcher, supervisor
 
     def look(self) -> None:
-        """Warn of the tasks that have become slow, and plan the next look."""
-        self._dispatcher.revoke_permits()  # so that the calls that were sent under them are known
+        """Warn of the tasks that have become slow, and schedule the next check."""
+        self._dispatcher.revoke_permits()  # so that calls that were sent directly are known
         calls = {call.number: (call, target, since) for call, target, since in self._calls()}
         functions = self._scheduler.tallies.functions()
 
@@ -69,7 +69,7 @@ class SlowWatch:
             self._loop.run_user_code(partial(log_more, len(slow) - MOST))
 
     def _calls(self) -> Iterator[tuple[Call, Any, float | None]]:
-        """Yield each call that runs, its worker or peer, and since when it runs; None: the peer does not say that."""
+        """Yield each running call, its worker or peer, and its start time; None if the peer does not report that."""
         now = self._loop.clock()
         for worker in self._supervisor.workers.values():
             for call, seconds in () if worker.is_closed else running(worker, now):
@@ -105,8 +105,8 @@ def log_slow(name: str, number: int, seconds: float, usual: float, where: str, s
     import logging
 
     logging.getLogger("woolexec").warning(
-        "%s (task %d) has run for %.1f s %s, and 95 %% of such tasks took at most %.3g s; this is said once of a task, "
-        "and slow_after=None turns it off%s",
+        "%s (task %d) has run for %.1f s %s, and 95 %% of such tasks took at most %.3g s; logged once for each task; "
+        "slow_after=None turns this off%s",
         name,
         number,
         seconds,
@@ -121,5 +121,5 @@ def log_more(count: int) -> None:
     import logging
 
     logging.getLogger("woolexec").warning(
-        "%d more tasks have run much longer than others of their functions; stacks() of the pool shows all", count
+        "%d more tasks have run much longer than others of their functions; the pool's stacks() shows all", count
     )

@@ -1,4 +1,4 @@
-"""Statistics of an engine, made of what its parts know, in the engine's thread or when that has ended."""
+"""Statistics of an engine, collected from its parts in the engine's thread or after its end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def statistics(rounds: Rounds) -> Statistics:
     """
-    Return what an engine is doing and has done; after its end, what it had done; from any thread.
+    Return the statistics of an engine, after its end the final ones; from any thread.
 
     :raises RuntimeError: in a forked child
     """
@@ -53,11 +53,11 @@ def statistics(rounds: Rounds) -> Statistics:
 
 
 def snapshot(rounds: Rounds) -> Statistics:
-    """Return what an engine is doing and has done; the memory and the processor time of workers is not looked up."""
+    """Return the statistics of an engine, without the memory and the processor time of workers."""
     dispatcher, scheduler = rounds.dispatcher, rounds.scheduler
     if not rounds.loop.stopped:
         dispatcher.take_inbox()
-        dispatcher.revoke_permits()  # a call that was sent under one is not known before
+        dispatcher.revoke_permits()  # so that calls that were sent directly are known
     tallies = scheduler.tallies.functions()
     functions = sorted(map(_function, tallies.items()), key=lambda each: -each.run.total)
     losses = rounds.supervisor.losses
@@ -76,7 +76,7 @@ def snapshot(rounds: Rounds) -> Statistics:
 
 
 def tasks(scheduler: Scheduler, functions: Sequence[FunctionStatistics] = ()) -> TaskStatistics:
-    """Return the tasks by state; those that have ended from what is known of these functions."""
+    """Return the numbers of tasks by state; those of ended tasks are taken from the statistics of functions."""
     held, items = scheduler.held.count()
     queue = scheduler.main.queue
     queued = queue.claimable - held + queue.items() + scheduler.lanes.queue.items()
@@ -156,8 +156,8 @@ def _worker(worker: Worker) -> WorkerStatistics:
 
 
 def _progress(call: Call | None) -> tuple[float, float | None, str] | None:
-    """Return what a task has said of how far it is, if it has, and if JSON can hold it."""
-    said = getattr(call, "progress", None)  # the call has it only then
+    """Return the last progress report of a task, if there is one and JSON can hold it."""
+    said = getattr(call, "progress", None)  # set by the first report
     if said is None or not isfinite(said.done) or not isfinite(said.total or 0):
         return None
     return said.done, said.total, said.text

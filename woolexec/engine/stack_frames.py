@@ -1,4 +1,4 @@
-"""Stacks on their way over a link: as a frame, and back; what a frame says is not trusted."""
+"""Conversion of stacks to a frame for a link, and back; the contents of a frame are not trusted."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MOST = 500
 """Maximum number of tasks in a frame."""
 
 _SIZE = 512 << 10
-"""Maximum size of their texts together, in characters."""
+"""Maximum total size of their texts, in characters."""
 
 _NAME = 200
 """Maximum length of a name, in characters."""
 
 
 def frame_of(found: Sequence[TaskStack], request: int) -> Inspected:
-    """Return the frame with the first of these that have room in it."""
+    """Return a frame with as many of these stacks as fit."""
     kept: list[TaskStack] = []
     size = 0
     for each in islice(found, MOST):

@@ -1,5 +1,5 @@
 """
-What runs in the workers of an engine, with stacks; loaded when somebody first asks.
+The running tasks of an engine's workers, with their stacks; imported on first use.
 
 ::
 
@@ -9,10 +9,10 @@ What runs in the workers of an engine, with stacks; loaded when somebody first a
     DUMP_SIGNAL --> `faulthandler` dumps the stack of one thread after the other, without the interpreter
          | nothing
          v
-    the worker is named, with what the system says of it
+    the worker is named, with the system's information about it
 
-Everything that is written is in memory that engine and worker share (`woolexec.wire.stack_area`), at which timers look.
-A worker that has not answered is not asked again, and not dumped again within a second, until it has.
+Everything is written to memory that engine and worker share (`woolexec.wire.stack_area`), which timers check.
+A worker that has not answered is not asked again until it has, and not dumped again within a second.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     """Stack and note of calls, by number."""
 
 TIMEOUT = 2.0
-"""Seconds in which all workers and peers have answered, or are named as silent."""
+"""Seconds after which workers and peers that have not answered are reported as silent."""
 
 _FIRST_LOOK, _LATER = 0.002, 0.02
-"""Seconds until it is first looked whether a worker has answered; each further one waits twice as long, up to this."""
+"""Seconds until the first check for an answer of a worker; each further pause is twice as long, up to the second."""
 
 PATIENCE = 0.25
-"""Seconds that the interpreter of a worker has to report, before its threads are dumped."""
+"""Seconds that the interpreter of a worker has to report before its threads are dumped."""
 
 _SETTLED = 0.01
 """Seconds without a change after which a dump is complete: nothing marks its end."""
@@ -61,7 +61,7 @@ _FRESH = 1.0
 """Seconds for which a dump is used again while the worker does not answer."""
 
 _SHARE = 0.8
-"""The part of the time that a peer has, for the way of its answer."""
+"""The fraction of the time that a peer gets; the rest is for the transfer of its answer."""
 
 _REQUESTS = 64
 """Number of requests that are remembered."""
@@ -71,7 +71,7 @@ _NEEDED = 16 << 10
 
 
 class Inspection:
-    """Asks workers what they run, in the engine's thread."""
+    """Asks workers for their running tasks, in the engine's thread."""
 
     def __init__(self, loop: Loop, forks: Forks) -> None:
         self._loop, self._forks = loop, forks
@@ -90,7 +90,7 @@ class Inspection:
         """
         Find out what several workers and peers run.
 
-        :param request: random; peers that ask each other for the same client answer it once
+        :param request: a random number; peers that ask each other on behalf of the same client answer it once
         """
         if request in self._requests:
             then([])
@@ -138,7 +138,7 @@ class Inspection:
         """
         Find out what a worker runs.
 
-        :param then: called with that, in the engine's thread, at once if it runs nothing
+        :param then: called with the result, in the engine's thread; at once if the worker runs nothing
         """
         if worker.is_closed or not any(True for _ in running(worker, 0.0)):
             then([])
@@ -158,29 +158,29 @@ def running(worker: Worker, now: float) -> Iterator[tuple[Call, float]]:
             yield call, max(0.0, now - began)
     lane = worker.lane_place
     for number, call in tuple(lane.outstanding.items()):
-        is_made = call.function.lane == LIFE and worker.actor.worker is worker  # the object is there, and does nothing
+        is_made = call.function.lane == LIFE and worker.actor.worker is worker  # the object exists and is idle
         if number <= lane.page.started and not is_made:
             yield call, max(0.0, now - call.cost)  # that is when it was sent
 
 
 class _Look:
-    """One question to one worker, for all who ask meanwhile."""
+    """One request to one worker, shared by all callers that ask meanwhile."""
 
     def __init__(self, worker: Worker, loop: Loop, forks: Forks) -> None:
         self.worker = worker
         self._loop, self._forks = loop, forks
         self._area = worker.page.stacks
         self._waiting: list[Callable[[list[TaskStack]], object]] = []
-        self._question = 0  # the last one
+        self._question = 0  # the number of the last request
         self._until = self._patience = 0.0
         self._pause = _FIRST_LOOK
         self._dumps: dict[int, str] = {}  # by call; 0: of the main thread, `A_LOOP`: of an event loop
         self._dumped_at = -_FRESH
-        self._left: list[tuple[int, int]] = []  # calls and their threads that are to be dumped
+        self._left: list[tuple[int, int]] = []  # calls and threads that are still to be dumped
         self._dumping: tuple[int, int, bytes, float] | None = None  # call, offset, text so far, when it last changed
 
     def begin(self, timeout: float, then: Callable[[list[TaskStack]], object]) -> None:
-        """Ask, unless the worker was asked and has not answered."""
+        """Ask, unless an earlier request was not answered yet."""
         now = self._loop.clock()
         self._waiting.append(then)
         if len(self._waiting) > 1:
@@ -202,7 +202,7 @@ class _Look:
         self._pause = min(_LATER, 2 * self._pause)
 
     def _reason(self) -> str:
-        """Return why the worker cannot answer; empty if it can, as far as is known."""
+        """Return why the worker cannot answer; empty if no reason is known."""
         worker = self.worker
         if worker.is_closed or worker.is_dead:
             return HAS_ENDED
@@ -283,7 +283,7 @@ class _Look:
 
     def _end(self, found: Found, why_not: str) -> None:
         """
-        Tell those who wait.
+        Pass the result to all waiting callers.
 
         :param why_not: why calls are not among those that were found; empty: they do not run
         """

@@ -1,4 +1,4 @@
-"""What becomes of the calls of one engine while no worker can be started."""
+"""How the calls of an engine are handled while no worker can be started."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 class Starts:
     """
-    When an engine may start workers, and what its calls do until then.
+    Decides when an engine may start workers, and how its calls are handled until then.
 
-    They wait for the workers that there are.  If there are none, those of a client of a peer are given back to it, as
-    soon as it is certain that no worker can be started, and those of a program fail.  An actor has no worker to wait
-    for: each of a program is tried, and fails.
+    The calls wait for the existing workers.  If there are none, and it is certain that none can be started, the calls
+    of a peer's client are given back to it, and those of a program fail.  An actor has no existing worker to wait for:
+    each actor of a program is tried, and fails.
 
     :param forks: starts the workers' processes
     """
@@ -34,7 +34,7 @@ class Starts:
 
     @property
     def why_not(self) -> str:
-        """Why no call can be run; empty if one can, as far as is known."""
+        """Why no call can be run; empty if no reason is known."""
         if self._workers or not self._forks.breaker.is_open:
             return ""
         return self._forks.breaker.reason
@@ -43,7 +43,7 @@ class Starts:
         """
         Return whether to start a worker now; if not, one is started later, if calls still wait then.
 
-        :param actor: the one for which it is to be
+        :param actor: the actor that the worker is for
         """
         may_wait = self._forks.is_peer or (bool(self._workers) and actor is None)
         if self._forks.breaker.may_try() or not may_wait:
@@ -75,4 +75,4 @@ class Starts:
             self._loop.after(self._forks.breaker.pause, self._try)
 
     def _try(self) -> None:
-        self._is_about_to_try = False  # the round that follows starts what calls wait for
+        self._is_about_to_try = False  # the next round starts the workers that calls wait for

@@ -1,4 +1,4 @@
-"""Submit calls that other processes have sent: the clients of a peer, and running calls that submit tasks."""
+"""Submit calls that other processes have sent: clients of a peer, and running calls that submit nested tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def submit(call: Call, trouble: BaseException | None, add: Callable[[Call], obje
     """
     Submit a call, or fail it at once.
 
-    :param trouble: why it cannot be run, if that is known
+    :param trouble: why it cannot be run, if known
     :param add: queues it
     """
     receiver = call.receiver

@@ -1,8 +1,8 @@
 """
 The workers' lifecycle: they are started when there is work, reaped when they have ended, and replaced if work is left.
 
-What is lost with a dead worker is decided in `reap`: its shared page says which calls it had started.  They are lost,
-unless their options allow a retry; all others are placed again.
+`reap` decides which calls are lost with a dead worker: its shared page says which calls it had started.  These are
+lost, unless their options allow a retry; all others are placed again.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ if TYPE_CHECKING:
             """Read once from a worker and handle the frames of these kinds; return False if there were none."""
 
     class Watch(Protocol):
-        """Looks at the workers from time to time."""
+        """Checks the workers periodically."""
 
         def begin(self) -> None:
-            """Look from now on: a worker is started."""
+            """Start checking: a worker is being started."""
 
     class NestedTasks(Protocol):
         """What the supervisor needs of the nested tasks."""
@@ -97,10 +97,10 @@ _STATUS_PATIENCE = 1.0
 """Seconds to wait for the exit code of a worker whose stream has ended."""
 
 _START_BUDGET = 5
-"""Number of workers that die in a row before their first call, in the same way, after which the executor is broken."""
+"""Number of workers in a row that die before their first call, in the same way, after which the executor is broken."""
 
 _LONGEST_BREAK = 60.0
-"""At a peer, the engine of a client is broken for one second then, and for twice as long each time, up to this."""
+"""Maximum seconds for which a client's engine at a peer is broken then; at first one second, doubled each time."""
 
 
 class Supervisor:
@@ -133,9 +133,9 @@ class Supervisor:
         self.huge_batches: HugeBatches | None = None  # counts those of workers that are not trusted
         self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
         self.watches: list[Watch] = []
-        self.finalizer: Any = None  # a pickled function that each worker runs before it leaves
-        self.on_death: Callable[..., object] | None = None  # called for a worker that was not told to end
-        self.outcomes: Outcomes  # these two know the supervisor too
+        self.finalizer: Any = None  # a pickled function that each worker runs before it exits
+        self.on_death: Callable[..., object] | None = None  # called for a worker that ended without being told to
+        self.outcomes: Outcomes  # refers to the supervisor too
         self.nested: NestedTasks
         self._scheduler = scheduler
         self._dispatcher = dispatcher
@@ -155,7 +155,7 @@ class Supervisor:
         self.settings_of_user = settings_of_user()
 
     def settings_for_peers(self) -> bytes:
-        """Return the pickled settings with which workers of peers start: ours, or those of the client that we serve."""
+        """Return the pickled settings for workers of peers: of this process, or of the client that it serves."""
         of_client = self.settings_of_user.get("client")
         return settings_for_peers(self.settings_of_user) if of_client is None else of_client
 
@@ -165,8 +165,8 @@ class Supervisor:
         """
         Start a worker; None if that is impossible now, in which case no call is left waiting for one.
 
-        :param actor: the one for which it is; None: it is for any calls
-        :param devices: what it has for its life
+        :param actor: the actor that it is for; None: it is for any calls
+        :param devices: the devices that it has until its end
         """
         if self.broken is not None or not self.starts.may_try(actor):
             return None
@@ -188,7 +188,7 @@ class Supervisor:
             self.starts.failed(exc, actor)
             return None
         worker.reader.huge = self.huge_batches
-        self.reserve.hold()  # what follows the worker's death may need it before anything is received
+        self.reserve.hold()  # handling the worker's death may need it before anything is received
         self._dispatcher.joined(worker)
         for watch in self.watches:
             watch.begin()
@@ -203,7 +203,7 @@ class Supervisor:
         return worker
 
     def _load_errors(self) -> None:
-        """Import the classes of errors that are imported when needed, with the spare descriptor if no other is left."""
+        """Import the error classes that are imported on first use, with the spare descriptor if no other is left."""
         with self.reserve.lent():
             _ = errors.WorkerLostError
 
@@ -216,7 +216,7 @@ class Supervisor:
             worker.pid = pid
             if worker.actor is not None and self._scheduler.actors is not None:
                 self._scheduler.actors.forked(worker)
-                self.loop.wake()  # others may wait for that
+                self.loop.wake()  # other actors may wait for that
             self.initializer.watch(worker)
 
     def ended(self, number: int, exitcode: int | None) -> None:
@@ -260,7 +260,7 @@ class Supervisor:
         """
         Let a worker exit when it has finished its calls; kill it if it has not exited after `grace` seconds.
 
-        :param well: it runs the finalizer, which has `FINALIZING` seconds more
+        :param well: it runs the finalizer, which may take `FINALIZING` more seconds
         :param is_replaced: another worker may be started before this one is gone
         """
         if worker.stopping:
@@ -277,7 +277,7 @@ class Supervisor:
         """
         End a worker: send SIGTERM, then, after the grace period, SIGKILL.
 
-        Coroutines and streams that run there are not the reason, so they first have a grace period to finish.
+        Coroutines and streams that run there are not the reason, so they first get a grace period to finish.
         """
         if worker.actor is None:
             self._scheduler.workforce.ending.add(worker)
@@ -325,7 +325,7 @@ class Supervisor:
         """
         Settle the calls of a dead worker: deliver its last outcomes, queue unstarted calls again, fail lost ones.
 
-        :param by_itself: the worker is the cause of its death, not the fork server
+        :param by_itself: the worker died by itself, not because of the fork server
         """
         if self.workers.get(worker.id) is not worker:
             return
@@ -348,7 +348,7 @@ class Supervisor:
             self._died_early(worker)
 
     def _drain(self, worker: Worker) -> None:
-        """Take what the worker has sent and printed."""
+        """Take the frames and the output of the worker."""
         with contextlib.suppress(EOFError, ProtocolError):
             while self.outcomes.read(worker, _LAST_FRAMES):
                 pass
@@ -375,12 +375,12 @@ class Supervisor:
             self.loop.after(pause, mend)
 
     def note_life(self) -> None:
-        """Note that a worker has sent an outcome, so workers do start."""
+        """Note that a worker has sent an outcome, which shows that workers can start."""
         if self.early_deaths:
             self.early_deaths.clear()
 
     def close(self) -> None:
-        """Close what belongs to the workers, which have ended or are about to."""
+        """Close the resources of the workers, which have ended or are about to."""
         for worker in list(self.workers.values()):
             if self.outcomes.said is not None:
                 self.outcomes.said.leave(worker)

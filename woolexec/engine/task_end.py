@@ -1,4 +1,4 @@
-"""Ends tasks by force: one that somebody who looks at the pool has chosen, or all that are left after a shutdown."""
+"""Ends tasks by force: one that is selected in a dashboard or in ``top``, or all that are left after a shutdown."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def end_task(rounds: Rounds, number: int, pid: int) -> bool:
     :return: False if it does not run there, or has just ended
     """
     rounds.dispatcher.take_inbox()
-    rounds.dispatcher.revoke_permits()  # a call that was sent under one is not known before
+    rounds.dispatcher.revoke_permits()  # so that calls that were sent directly are known
     for worker in [each for each in rounds.supervisor.workers.values() if each.known_pid == pid]:
         for call, _ in running(worker, 0.0):
             receiver = call.receiver
-            if call.number == number and not isinstance(receiver, Nobody):  # that of one that has been cancelled
+            if call.number == number and not isinstance(receiver, Nobody):  # it was cancelled already
                 ended: list[bool] = []
                 rounds.cancellation.cancel(call, ended.append, force=True)
                 if ended[0]:
@@ -36,8 +36,8 @@ def end_all(rounds: Rounds, seconds: float | None, told: list[str]) -> None:
     """
     End all tasks by force; in the engine's thread.
 
-    :param seconds: how long they had
-    :param told: gets the message of their error
+    :param seconds: how long they were given to end
+    :param told: receives the message of their error
     """
     found = tasks(rounds.scheduler)
     waited = found.held + found.queued + found.sent

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from woolexec.wire.values import Value
 
 SLOTS = 128
-"""Maximum number of functions that a target remembers: a slot number takes one byte."""
+"""Maximum number of functions that a target remembers; a slot number takes one byte."""
 
 
 class Sent:
     """
-    What a target has been sent and remembers.
+    What a target was sent and remembers.
 
-    `slot_of` holds the encoded slot of each function, `families` the version of each large function that was sent last,
-    and `chunks` the mark of the chunk that was sent last to the main place and to the lane.  `values` holds the sizes
-    of values by their numbers, in bytes; the one used last is the last.  `kept` holds those of outcomes that it kept.
+    `slot_of` holds the encoded slot of each function, `families` the last sent version of each large function, and
+    `chunks` the mark of the chunk last sent to the main place and to the lane.  `values` holds the sizes of values by
+    number, in bytes; the most recently used is the last.  `kept` holds the sizes of outcomes that it keeps.
     """
 
     __slots__ = ("chunks", "families", "kept", "slot_of", "values")
@@ -59,24 +59,24 @@ class Transport:
     """
     The sending half of a target: a mixin for its main place.  Only the engine's thread uses it.
 
-    `has_sent` is what the target has been sent, `lane_place` the place of its calls that do not run in a main thread,
-    and `values` counts what it and the other targets of the engine have.
+    `has_sent` is what the target was sent, `lane_place` the place of its calls that do not run in a main thread, and
+    `values` tracks the values that this and the other targets of the engine have.
     """
 
     __slots__ = ()
 
     VALUES: ClassVar[int]
-    """Maximum number of values that it keeps, but for those of one call."""
+    """Maximum number of values that it keeps, except for those of a single call."""
 
     candidate: Any  # a `Candidate` behind a link; None for a worker here
     has_sent: Sent
     lane_place: Place
     values: KeptOutcomes
     room_for_values: int
-    """Maximum size of the values that it keeps, in bytes, but for those of one call."""
+    """Maximum size of the values that it keeps, in bytes, except for those of a single call."""
 
     def place_of(self, number: int) -> Place:
-        """Return the place where this call would be outstanding: the lane, or the target itself."""
+        """Return the place where this call is outstanding: the lane, or the target itself."""
         return self.lane_place if number in self.lane_place.outstanding else self  # type: ignore[return-value]
 
     def key(self, number: int) -> int | str:
@@ -122,7 +122,7 @@ class Transport:
         if call.chunk is not None:
             in_lane = call.function.lane > MAIN
             frame.again = self.has_sent.chunks[in_lane] is call.chunk.mark
-            # One that refers to values is sent whole each time: a target that remembers it would keep these alive.
+            # A chunk that refers to values is sent whole each time: a target that remembered it would keep these alive.
             self.has_sent.chunks[in_lane] = None if call.payload.__class__ is WithValues else call.chunk.mark
         if frame.again:
             self._send_again(frame)
@@ -137,7 +137,7 @@ class Transport:
         """Add fields that only some places need."""
 
     def _send_again(self, frame: Start) -> None:
-        """Send a span of the chunk that was sent last."""
+        """Send a span of the chunk that was last sent."""
         self.send(encode(frame))
 
     def _slot(self, function: Function) -> int:
@@ -177,11 +177,11 @@ class Transport:
         self.send(encode(frame), file)
 
     def may_share(self, value: Value) -> bool:
-        """Return whether the target may get a value from another one, and give it to others."""
+        """Return whether the target may get a value from another one, and send it to others."""
         return False
 
     def nearness(self, holder: Transport) -> int:
-        """Return how near the target is to another one that has a value; 0: it cannot fetch the value from there."""
+        """Return how near the target is to another one that has a value; 0 if it cannot fetch the value from there."""
         return 0
 
     def send_value(self, value: Value) -> bool:
@@ -192,15 +192,15 @@ class Transport:
         return False
 
     def send_drop(self, number: int) -> None:
-        """Let the target forget a value."""
+        """Tell the target to drop a value."""
         self.send(encode(Drop(value=(number,))))
 
     def send_fetch(self, number: int) -> None:
-        """Ask the target for an outcome that it has kept."""
+        """Request an outcome that the target keeps."""
         self.send(encode(Fetch(value=(number,))))
 
     def send_pull(self, number: int, key: bytes, holder: Transport) -> None:
-        """Let the target fetch a value from another one that has it."""
+        """Tell the target to fetch a value from another one that has it."""
         raise NotImplementedError
 
     def send_recall(self, number: int, waiting: int, *, lane: bool) -> None:
@@ -230,13 +230,13 @@ class Transport:
 
 
 class Remote(Transport, RemotePlace):
-    """A link to a peer.  What the peer has started is known late, so a cancel is answered when it has replied."""
+    """A link to a peer.  Only the peer knows what it has started, so a cancel is answered when it has replied."""
 
     __slots__ = ()
 
     lane_place: RemoteLane
     round_trip: float | None
-    """How long an answer took when the link was made, in seconds; None: that is not known."""
+    """The round-trip time in seconds, measured when the link was made; None if unknown."""
     name: str
     """Name of the process at the other end."""
 

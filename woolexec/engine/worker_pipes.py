@@ -1,4 +1,4 @@
-"""The engine's ends of the pipes that stand for standard output and standard error of one worker."""
+"""The engine's ends of the pipes that are one worker's standard output and standard error."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SIZE = 1 << 18
-"""Bytes that a pipe holds, if the system permits it, and that are read from it in one turn."""
+"""Capacity of a pipe in bytes, if the system permits it, and maximum number of bytes read from it in one turn."""
 
 
 class WorkerPipes:
-    """What one worker prints.  Only the engine's thread uses it."""
+    """The output of one worker.  Only the engine's thread uses it."""
 
     def __init__(self) -> None:
         self._decoders: dict[int, Decoder] = {}
@@ -24,10 +24,10 @@ class WorkerPipes:
 
     def open(self) -> tuple[int, ...]:
         """
-        Make the pipes.
+        Create the pipes.
 
-        :return: the worker's ends, which the caller closes; none if no descriptors are left: then it prints where this
-            process does
+        :return: the worker's ends, which the caller closes; none if no descriptors are left: the worker then writes to
+            the output of this process
         """
         theirs: list[int] = []
         try:
@@ -52,7 +52,7 @@ class WorkerPipes:
         """
         Return the lines that have arrived; at most as many as fit into the pipes.
 
-        :param at_end: called with the descriptor of a pipe that nobody has open for writing
+        :param at_end: called with the descriptor of a pipe that no process has open for writing
         """
         found: list[Printed] = []
         for fd, _ in self._ready.poll(0):
@@ -65,16 +65,16 @@ class WorkerPipes:
         return found
 
     def end_lines(self) -> list[Printed]:
-        """Complete what C code and other processes have written, because a call has ended."""
+        """Complete the lines of C code and of other processes, because a call has ended."""
         return [line for decoder in self._decoders.values() for line in decoder.end_line()]
 
     def end(self) -> list[Printed]:
-        """Complete all lines: the worker has ended."""
+        """Complete all lines, because the worker has ended."""
         return [line for decoder in self._decoders.values() for line in decoder.end()]
 
     def close(self) -> None:
-        """Close them; nothing is read any more, although a round that has begun may still try."""
+        """Close the pipes; nothing is read any more, although a round that has begun may still try."""
         for fd in self._decoders:
             os.close(fd)
         self._decoders.clear()
-        self._ready = poll()  # the old one would watch whatever has these numbers next
+        self._ready = poll()  # the old one would watch the next files with these numbers

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FRAMES = 64
-"""Maximum number of frames in a batch of a worker, whose code may write to its socket: ours send one."""
+"""Maximum number of frames in a batch of a worker; user code may write to its socket, woolexec sends one frame."""
 
 _BATCH_SIZE = 1 << 17
 _DIRECT_LIMIT = 32 * 1024
@@ -51,7 +51,7 @@ def _pair(made: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
 
 
 class Worker(Transport, Place):
-    """A worker process, as the engine sees it.  Unless stated otherwise, only the engine's thread uses it."""
+    """The engine's view of a worker process.  Unless stated otherwise, only the engine's thread uses it."""
 
     __slots__ = (
         "_began",
@@ -84,7 +84,7 @@ class Worker(Transport, Place):
         "values",
     )
     VALUES = 128  # it has a descriptor of each
-    room_for_values = 1 << 62  # large ones are memory files that it shares with us
+    room_for_values = 1 << 62  # large values are memory files that it shares with the engine
     page: SharedPage
     lane_place: WorkerLane
 
@@ -99,19 +99,19 @@ class Worker(Transport, Place):
         self.exitcode: int | None = None
         self.is_closed = False
         self.path: list[str] | None = None  # its import path; None: it keeps its own
-        self.process: Any = None  # the object for users, made when it is first asked for
-        self.pipes: Any = None  # for what it prints, if that is wanted
+        self.process: Any = None  # the object for users, made on first use
+        self.pipes: Any = None  # for its output, if that is wanted
         self.stopping = False
         self.is_dead = False
         self.ended_for: str | None = None
-        self.excess = ""  # how it had too much memory, for which it was ended
+        self.excess = ""  # if it was ended for using too much memory: the figures
         self.born = monotonic()
         self.done = 0  # calls that ended here
         self.log: deque[str] = deque(maxlen=5)
         self._out: deque[tuple[list[Any], File | None]] = deque()
         self._began: dict[int, float] = {}
         self._permit: Permit | None = None
-        self._used: Permit | None = None  # the permit used last, until its call is known to be written
+        self._used: Permit | None = None  # the last used permit, until its call is known to be written
         self._guard = threading.Lock()  # guards writing to the socket, from `_out` and past it
 
     def open(self, reserve: Reserve) -> tuple[socket.socket, socket.socket, int]:
@@ -139,7 +139,7 @@ class Worker(Transport, Place):
         return theirs, their_descriptors, page_fd
 
     def follow_path(self, path: list[str]) -> None:
-        """Send the worker this import path, if it differs from the one that it has."""
+        """Send the worker this import path, if it differs from its own."""
         if self.path is not None and path != self.path:
             self.path = path
             self.initialize(dumps((follow_path, (path,))))
@@ -155,7 +155,7 @@ class Worker(Transport, Place):
         if payload.__class__ is Parts and len(payload.parts) == 2 and call.is_plain and call.attempts <= 1:
             slot = self._slot(call.function)
             mark = 0 if call.function.lane else self.page.down.put(payload.parts, len(payload))
-            if mark:  # the common case for a payload of medium size, in a fifth of the time
+            if mark:  # a shortcut for payloads of medium size, which takes a fifth of the time
                 self.send(encode_start_in_arena(slot, call.number, payload.extent, mark))
                 return
         super()._send_alone(call)
@@ -176,7 +176,7 @@ class Worker(Transport, Place):
         self.send(encode(frame), file)
 
     def initialize(self, payload: bytes | File | Parts) -> None:
-        """Have the worker run the initializer before anything else."""
+        """Make the worker run the initializer before anything else."""
         frame = Initialize()
         file = attach(frame, payload)
         self.send(encode(frame), file)
@@ -185,14 +185,14 @@ class Worker(Transport, Place):
         """Queue encoded frames; `flush` writes them."""
         out = self._out
         rest, beside = out[-1] if out else ((), None)
-        # The rest of a partial write is a memoryview, to which nothing can be added.
+        # The rest of a partial write is a memoryview, which cannot be appended to.
         if file is beside is None and len(rest) == 1 and len(rest[0]) < _BATCH_SIZE and rest[0].__class__ is bytes:
             rest[0] += sized(frames)
         else:
             out.append((pieces(frames), file))
 
     def key(self, number: int) -> int | str:
-        """Return its process id; of a worker that has ended before it had one, a text."""
+        """Return its process id; a text if it ended before it had one."""
         return self.known_pid or f"worker {self.id}"
 
     @property
@@ -252,7 +252,7 @@ class Worker(Transport, Place):
         if permit is None or call is None:
             return None
         if not permit.is_written and self.page.started < permit.number:
-            self._used = permit  # it refers to the call, and so to its result: an idle worker must not keep it
+            self._used = permit  # refers to the call, and so to its result, which an idle worker must not keep alive
         return call, permit.number
 
     @property
@@ -288,7 +288,7 @@ class Worker(Transport, Place):
         Read the frames that have arrived.
 
         :param returns: lone Returns are appended here
-        :param only_rest: only those that came with earlier ones
+        :param only_rest: only those that arrived with earlier ones
         :return: other frames
         :raises EOFError: if the worker is gone
         :raises ProtocolError: if it sent something that is not a batch
@@ -308,11 +308,11 @@ class Worker(Transport, Place):
 
     @property
     def is_busy_here(self) -> bool:
-        """Its main thread runs a call, even one that was given up, or is about to run one."""
+        """Whether its main thread runs a call, even an abandoned one, or is about to run one."""
         return bool(self.outstanding) or self.ended_for is not None
 
     def note_waiting(self, number: int) -> None:
-        """Keep the start time of a call that waits for its own tasks, because others may be started on top of it."""
+        """Store the start time of a call that waits for nested tasks, because others may be started on top of it."""
         self._began = {call: since for call, since in self._began.items() if call in self.outstanding}
         self._began.setdefault(number, self.page.since)
 
@@ -361,7 +361,7 @@ def _write_out(out: deque[Any], sock: socket.socket, descriptors: Any) -> bool:
 
 
 def has_run(worker: Worker) -> bool:
-    """Return whether a worker has begun a call, as far as it says."""
+    """Return whether a worker reports that it has begun a call."""
     return bool(worker.page.started or worker.page.loop.started)
 
 
