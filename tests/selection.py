@@ -41,9 +41,10 @@ FIRST = (
     "tests/test_mpi.py",
 )
 
-# What `make test` leaves out although hardly a test of it is long: together it takes a quarter of the processor time.
+# What `make test` leaves out although hardly a test of it is long: together it takes two fifths of the processor time.
 # It is run with the slow tests; what stands first depends on the version of Python or of a dependency.
 VERSIONS = (
+    "tests/aio/test_nested_async.py",
     "tests/conformance/test_asyncio.py",
     "tests/conformance/test_later_pythons.py",
     "tests/conformance/test_multiprocessing.py",
@@ -59,6 +60,8 @@ LATER = (
     *VERSIONS,
     "tests/aio/test_streams_at_shutdown.py",
     "tests/faults/test_invariants.py",
+    "tests/faults/test_large.py",
+    "tests/faults/test_resources.py",
     "tests/fuzz/test_fuzz.py",
     "tests/mesh/client/test_scaler.py",
     "tests/mesh/test_actor_handles.py",
@@ -67,9 +70,14 @@ LATER = (
     "tests/mesh/test_compression.py",
     "tests/mesh/test_graphs.py",
     "tests/mesh/test_hosts.py",
+    "tests/mesh/server/test_session.py",
+    "tests/mesh/test_keep.py",
+    "tests/mesh/test_lane.py",
     "tests/mesh/test_large.py",
     "tests/mesh/test_neighbours.py",
+    "tests/mesh/test_placement.py",
     "tests/mesh/test_plain_results.py",
+    "tests/mesh/test_put.py",
     "tests/mesh/test_secrets.py",
     "tests/mesh/test_settings.py",
     "tests/mesh/test_ship.py",
