@@ -106,8 +106,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    # What hangs at the interpreter's end hangs in no test.
-    faulthandler.dump_traceback_later(AT_EXIT, exit=True, file=config.stash[_stderr])
+    # What hangs at the interpreter's end hangs in no test.  A process of pytest-xdist waits until the others have ended
+    # as well, however long that takes, and is killed if it hangs then.
+    if not hasattr(config, "workerinput"):
+        faulthandler.dump_traceback_later(AT_EXIT, exit=True, file=config.stash[_stderr])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -164,6 +164,15 @@ def test_number_of_slow_tests_that_are_left_out_is_said_by_a_run_in_several_proc
     assert "slow tests that are left out: 1; make test-slow runs them" in ran.stdout
 
 
+@pytest.mark.slow
+def test_process_of_a_run_waits_for_the_others_as_long_as_they_take(tmp_path):
+    source = "import time, tests.conftest\ntests.conftest.AT_EXIT = 0.2\n"
+    source += "def test_short(): pass\ndef test_long(): time.sleep(2)\n"
+    ran = run_pytest(tmp_path, source, "-n", "2")
+    assert "2 passed" in ran.stdout
+    assert "Timeout" not in ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize(("arguments", "outcome"), [((), "4 passed, 6 deselected"), (("--slow",), "10 passed")])
 def test_few_combinations_of_a_matrix_are_tried_unless_all_are_asked_for(tmp_path, arguments, outcome):
     source = """import pytest
