@@ -48,7 +48,7 @@ class Pulled:
     """
 
     is_open = False
-    """The stream can be pulled."""
+    """Whether the stream can be pulled."""
 
     is_awaited = False
     """A pull that began before the pool was shut down is waiting for its item."""
@@ -64,22 +64,22 @@ class Relayed:
     raised = 0
     """The number of items of a map that raised, among those of the call; set before they are delivered."""
     takes_logs = True
-    """Records of the call go to this receiver, and not to the handlers of this process."""
+    """Log records of the call go to this receiver instead of the handlers of this process."""
 
     def deliver_log(self, frame: Any) -> None:
         """Pass on a logging record."""
         raise NotImplementedError
 
     def deliver_progress(self, frame: Any) -> None:
-        """Pass on how far the call is."""
+        """Pass on the progress of the call."""
         raise NotImplementedError
 
     def deliver_output(self, frame: Any) -> None:
-        """Pass on what the call has printed."""
+        """Pass on output of the call."""
         raise NotImplementedError
 
     def refuse(self, reason: str) -> bool:
-        """Return the call, which cannot run here, to who sent it; return False if it must not be placed elsewhere."""
+        """Give a call that cannot run here back to its sender; return False if it must not be placed elsewhere."""
         return False
 
 
@@ -97,7 +97,7 @@ TABLE: dict[str, dict[str, str]] = {
 
 MAIN, ASYNCIO, TRIO, THREAD = LANES = range(4)
 """Lanes: where in a worker a call runs.  In the main thread, one call at a time; on an event loop, concurrently with
-others; or in a thread of its own."""
+others; or in a separate thread."""
 
 LIFE = 4
 """The lane of a call that makes an object, in the main thread, and ends with it: see `woolexec.core.actor`."""
@@ -109,9 +109,9 @@ class Function:
 
     `seconds` is the moving average of one item's run time, None until the first has finished.  `outcome_size` is the
     size, in bytes, of the last outcome of a call with a rank that was not small.  `code` names the code
-    archives that hold the modules it needs, on any machine.  `needs` lists the large globals that it refers to, pickled
-    as functions are.  All versions of one large object have the same `family`: a place keeps only the last one.
-    Run times of short calls are added to `recent`, once it is there: see `woolexec.core.tallies`.
+    archives that hold the modules it needs, on any machine.  `needs` lists the large globals that it refers to, which
+    are pickled like functions.  All versions of one large object have the same `family`: a place keeps only the last.
+    Run times of short calls are added to `recent`, once it exists: see `woolexec.core.tallies`.
     """
 
     __slots__ = (
@@ -129,7 +129,7 @@ class Function:
     )
 
     calls_first: ClassVar[bool] = False
-    """It calls its first argument, which is the function of the task: that one holds its own values for each call."""
+    """Whether it calls its first argument, the task's function, because that has different values in each call."""
 
     def __init__(self, payload: Any, name: str, lane: int = MAIN) -> None:
         self.payload = payload
@@ -144,7 +144,7 @@ class Function:
         self.recent: list[float] | None = None
 
     def observe(self, seconds: float) -> None:
-        """Include the run time of one item in the average, unless it is none: another process has said it."""
+        """Include the run time of one item in the average, unless it is invalid: another process reported it."""
         if not 0.0 <= seconds <= LONGEST:
             return
         mean = self.seconds
@@ -152,19 +152,19 @@ class Function:
 
 
 LONGEST = 1e9
-"""Seconds: no call runs as long."""
+"""Seconds; no call runs as long."""
 
 LEARN = 0.25
 """The weight of the last run time in the average of a function."""
 
 
 def run_time(seconds: float) -> float:
-    """Return the run time that another process has said; 0.0 if it is none, such as NaN."""
+    """Return a run time that another process reported; 0.0 if it is invalid, such as NaN."""
     return seconds if 0.0 <= seconds <= LONGEST else 0.0
 
 
 RANKED = Line(ranked=True)
-"""The line of calls that have ranks and nothing else."""
+"""The line of calls that have a rank and no other requirement."""
 
 
 class CallsFirst(Function):
@@ -182,7 +182,7 @@ class Call:
     `parent` is the call that submitted this one.  `ancestor` is the nearest call above it that holds a worker's main
     thread and waits there for this one, directly or indirectly.  `is_plain` means that a worker needs nothing but the
     function and the payload.  `recalls` counts how often a peer gave it back because it had not started it.  `since` is
-    when it was made, in monotonic seconds; nothing is decided by it.
+    when it was made, in monotonic seconds; it is only for statistics.
     """
 
     __slots__ = (
@@ -228,10 +228,10 @@ class Call:
         self.ancestor = parent
         self.function = function
         self.payload = payload
-        self.receiver: Any = receiver  # the receiver of a stream takes its start and its items as well
+        self.receiver: Any = receiver  # the receiver of a stream also takes its start and its items
         self.options = options
         self.line: Line | None = None if options is None else options.line
-        self.rank = rank  # > 0: of those that wait, the lowest one is next
+        self.rank = rank  # > 0: of the waiting calls, the one with the lowest rank is next
         if rank:
             self.line = RANKED if self.line is None else self.line._replace(ranked=True)
         self.parent = parent
@@ -254,7 +254,7 @@ class Call:
         return self.function.name
 
     def anew(self, receiver: Receiver) -> Call:
-        """Make a call for the next attempt before this one has ended."""
+        """Create a call for another attempt before this one has ended."""
         again = Call(
             self.function,
             self.payload,
@@ -289,7 +289,7 @@ class Chunk:
 
     The number of items in a span is chosen when a worker is free for it, from the run time measured so far.  If the
     options say when a call is ended or retried, each span has one item, so that none is ended or retried because of
-    another.  `mark` identifies it to those who must not keep it alive.
+    another.  `mark` identifies the chunk for objects that must not keep it alive.
     """
 
     __slots__ = (
@@ -354,7 +354,7 @@ def fail(entry: Call | Chunk, error: Any) -> None:
 
 
 def give_back(entry: Call | Chunk, error: BaseException) -> None:
-    """Return a call that was taken from its queue to who sent it; fail it if that is not possible."""
+    """Return a call that was taken from its queue to its sender; fail it if that is not possible."""
     call = _rest_of(entry)
     if isinstance(call.receiver, Relayed) and call.receiver.refuse(str(error)):
         call.move("cancel")

@@ -1,4 +1,4 @@
-"""What a client knows about one of its peers, on which `offering` and the placement policies decide."""
+"""What a client knows about one of its peers; `offering` and the placement policies use it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Candidate:
     """
     What a client knows about one peer.
 
-    `name` and `host` are what the peer reported, `tags` and `resources` what it offers, `width` is its number of
-    workers.  `pace` is how long it takes for a task, as a multiple of the time taken elsewhere.
+    `name` and `host` are as the peer reported them; `tags` and `resources` are what it offers; `width` is its number of
+    workers.  `pace` is the time that it takes for a task, as a multiple of the time taken elsewhere.
     """
 
     __slots__ = (
@@ -44,20 +44,20 @@ class Candidate:
 
     name: str
     address: str
-    """Where it was reached."""
+    """The address at which it was reached."""
     host: str
     width: int
     tags: frozenset[str]
     resources: dict[str, float]
     pace: float
     is_here: bool
-    """The peer is on this host."""
+    """Whether the peer is on this host."""
     is_full: bool
-    """It has refused a task, and will report when a place is free."""
+    """Whether it has refused a task, and will report when a place is free."""
     trouble: str
-    """Why it cannot run any task now, as it has said; empty: it can."""
+    """Why it cannot run any task now, according to the peer; empty if it can."""
     is_known: bool
-    """One of this client's calls has ended there."""
+    """Whether one of this client's calls has ended there."""
     taken: int
     """The number of its places that other clients take, as far as is known."""
     refusals: int
@@ -112,13 +112,13 @@ class Candidate:
         self.is_known = True
 
     def _note(self, now: int) -> None:
-        """Note that what is known about it is current."""
+        """Note that the knowledge about it is current."""
         if self.is_contended:
             self.fresh = now
 
     @property
     def is_contended(self) -> bool:
-        """It has refused a call, so other clients use it too."""
+        """Whether it has refused a call, which means that other clients use it too."""
         return self.fresh < _NEVER_REFUSED
 
     def refused(self) -> None:

@@ -21,28 +21,28 @@ LIMIT, PERIOD = 3, 10.0
 """Failures of one cause within this many seconds, with no success in between, that open the breaker."""
 
 FIRST, SLOWEST = 0.05, 5.0
-"""Seconds until the next try: after the first failure, and at most."""
+"""Seconds until the next attempt: after the first failure, and the maximum."""
 
 
 class CircuitBreaker:
     """
-    Counts the failures of what is tried again and again, by their causes.
+    Counts the failures of an operation that is tried repeatedly, by cause.
 
     :param clock: returns monotonic seconds
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.reason = ""
-        """Why the last try failed."""
+        """Why the last attempt failed."""
         self._clock = clock
-        self._failures: dict[str, list[float]] = {}  # by cause: when they were, the latest `LIMIT` of them
+        self._failures: dict[str, list[float]] = {}  # by cause: the times of the last `LIMIT` failures
         self._in_a_row = 0
         self._tries_at = -inf
         self._opened_at: float | None = None
 
     @property
     def is_open(self) -> bool:
-        """Nothing works, as far as is known."""
+        """Whether attempts are expected to fail."""
         return self._opened_at is not None
 
     @property
@@ -52,11 +52,11 @@ class CircuitBreaker:
 
     @property
     def pause(self) -> float:
-        """The number of seconds until something may be tried."""
+        """The number of seconds until the next attempt is allowed."""
         return max(0.0, self._tries_at - self._clock())
 
     def may_try(self) -> bool:
-        """Return whether something may be tried now; after a failure this is one try, and then a pause."""
+        """Return whether an attempt is allowed now; after a failure one is, followed by a pause."""
         if not self._in_a_row:
             return True
         if self.pause:
@@ -66,11 +66,11 @@ class CircuitBreaker:
 
     def failed(self, cause: str, reason: str, *, for_good: bool = False) -> None:
         """
-        Note that a try failed.
+        Note that an attempt failed.
 
-        :param cause: the kind of failure: those of each kind are counted
-        :param reason: the same for people
-        :param for_good: it will not work soon, so one failure is enough
+        :param cause: the kind of failure; failures are counted by kind
+        :param reason: a description for users
+        :param for_good: it will not work soon, so one failure opens the breaker
         """
         now = self._clock()
         times = [time for time in self._failures.get(cause, []) if time > now - PERIOD]
@@ -82,7 +82,7 @@ class CircuitBreaker:
         self._wait()
 
     def worked(self) -> None:
-        """Note that a try succeeded."""
+        """Note that an attempt succeeded."""
         if self._in_a_row:
             self._failures.clear()
             self._in_a_row, self._tries_at, self._opened_at, self.reason = 0, -inf, None, ""

@@ -1,34 +1,34 @@
 """
-Whether the parts of large payloads are compressed before they are sent: if that takes less time than it saves.
+Decides whether the parts of large payloads are compressed before they are sent: if that takes less time than it saves.
 
-How long a link takes for a byte is known from what was sent.  How long compressing takes, and how much smaller the
-parts become, is tried with the first part of each payload, unless the link is so fast that it could not pay.
+The time that a link takes for a byte is measured while sending.  The time for compressing, and the ratio, are measured
+with the first part of each payload, unless the link is so fast that compressing could not pay.
 """
 
 from __future__ import annotations
 
 _MARGIN = 1.5
-"""How many times its own duration compressing must save: it takes a processor too, and so does decompressing."""
+"""How many times its own duration compressing must save, because it and decompressing also use a processor."""
 
 _WEIGHT = 0.25
-"""How much the last measurement counts."""
+"""The weight of the last measurement in the average."""
 
 _AGAIN = 256
-"""Number of parts after which it is tried again where it did not pay."""
+"""Number of parts after which compressing is tried again where it did not pay."""
 
 _UNSEEN = 128
-"""Number of parts that were compressed more slowly than they were sent, after which the link is measured again."""
+"""Number of parts compressed more slowly than they were sent, after which the link is measured again."""
 
 _MEASURED = 16
-"""Number of parts that are sent as they are to measure the link: the first ones only fill buffers."""
+"""Number of parts that are sent uncompressed to measure the link: the first ones only fill buffers."""
 
 
 class Compressing:
-    """What was measured of one link."""
+    """Measurements of one link."""
 
     def __init__(self) -> None:
-        self._byte: float | None = None  # seconds to send one
-        self._pack: float | None = None  # seconds to compress one
+        self._byte: float | None = None  # seconds to send one byte
+        self._pack: float | None = None  # seconds to compress one byte
         self._since_try = self._unseen = 0
         self._to_measure = 2
 
@@ -55,10 +55,10 @@ class Compressing:
         Note that a part was sent.
 
         :param size: the number of bytes that were sent
-        :param seconds: how long the link has taken
-        :param packing: how long the part was being compressed before; 0: it was not
+        :param seconds: how long the link took
+        :param packing: how long compressing the part took before; 0 if it was not compressed
         """
-        if packing and seconds < packing:  # the link waited for us: how fast it is cannot be seen
+        if packing and seconds < packing:  # the link waited for the compression, so its speed is unknown
             self._unseen += 1
             if self._unseen >= _UNSEEN:
                 self._unseen, self._to_measure = 0, _MEASURED
@@ -69,7 +69,7 @@ class Compressing:
 
 
 class Trial:
-    """What was measured of one payload."""
+    """Measurements of one payload."""
 
     __slots__ = ("ratio", "seconds")
 

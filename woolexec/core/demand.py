@@ -1,4 +1,4 @@
-"""How much there is to do for the peers of one launcher, as `woolexec.core.scaling` needs it."""
+"""The demand for peers of one launcher, in the form that `woolexec.core.scaling` needs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from woolexec.resources import Requirement
 
 SAMPLE = 64
-"""Entries of a line from which the run time of all of them is estimated."""
+"""Number of entries of a line from which the run time of all its entries is estimated."""
 
 COROUTINES = 100
-"""Coroutines that are taken to run at once at a peer."""
+"""Assumed number of coroutines that run at once at a peer."""
 
 
 def demand(
     queues: Sequence[tuple[ReadyQueue, bool]], links: Iterable[Any], offer: Offer | None, width: int
 ) -> tuple[list[tuple[int, int]], float | None]:
     """
-    Return the lines for `Scaling.step`, and the mean run time of a call, None if it is not known.
+    Return the lines for `Scaling.step`, and the mean run time of a call, None if it is unknown.
 
     :param queues: where calls wait, and whether these are coroutines and streams
-    :param links: those to peers of this launcher
-    :param offer: what one of its peers has; None: not known yet
+    :param links: the links to peers of this launcher
+    :param offer: what one of its peers offers; None if unknown
     :param width: number of workers of one of its peers
     """
     lines: list[tuple[int, int]] = []

@@ -1,8 +1,8 @@
 """
 The devices of an engine, such as GPUs, and the workers that have some of them.
 
-A worker has its devices for its life, because libraries look for them once; it runs the calls that require as many, one
-at a time, and no others.  What is less than one device is a part of one, which several workers share.
+A worker has its devices until its end, because libraries look for them only once.  It runs only calls that require the
+same number, one at a time.  An amount below 1 is a part of one device, which several workers share.
 
 ::
 
@@ -10,10 +10,10 @@ at a time, and no others.  What is less than one device is a part of one, which 
     ------------------     ---------------     -------------------------     ----------------
     Devices.has     --->   Devices.bind  --->  Bound.has, take, give  --->   Devices.release
 
-A worker makes way for calls that need its devices, or its place, in another way: at once if it has nothing to do, else
-after the call that it runs, if it has served calls of its kind for a while: `make_way`.  Its place is for those calls
-then, because others that wait could have been there before them: `next_for`.  For tasks of a task that waits for them
-there is one worker more.
+A worker makes way (`make_way`) for calls that need its devices or its place for another kind of worker: at once if it
+is idle, otherwise after its call, if it has served calls of its kind for a while.  Its place is then reserved for these
+calls, because other waiting calls might otherwise take it (`next_for`).  For nested tasks that a waiting task needs,
+one more worker is started.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ GPU = "gpu"
 """The resource whose amount is a number of devices."""
 
 SETTLED = 1.0
-"""Seconds for which a worker lives at least, if it is busy, before it makes way: starting another one takes time."""
+"""Minimum seconds that a busy worker lives before it makes way, because starting another one takes time."""
 
 _GRAIN = 1e-9
 
 
 class Devices(Offer):
     """
-    What an engine has that calls may require, some of it devices: what it says is of workers that could be started.
+    What an engine offers to calls, some of it devices.  The answers are about workers that could be started.
 
-    :param resources: amounts by name; that of `GPU` is the number of the devices
-    :param names: what identifies each device
+    :param resources: amounts by name; that of `GPU` is the number of devices
+    :param names: the identifier of each device
     :param tags: strings of the form ``key=value``
     """
 
@@ -59,11 +59,11 @@ class Devices(Offer):
 
     def __init__(self, resources: Mapping[str, float], names: Sequence[str], tags: Iterable[str] = ()) -> None:
         super().__init__(tags, resources)
-        self._left = dict.fromkeys(names, 1.0)  # of each device, what no worker has
+        self._left = dict.fromkeys(names, 1.0)  # by device: the part that no worker has
         self._promise: Promise | None = None
-        self._looks_at = 0.0  # when a timer makes the scheduler look again
+        self._looks_at = 0.0  # when a timer makes the scheduler check again
         self.without = Bound(self, (), 0.0)
-        """The offer of workers that have no devices."""
+        """The offer of workers without devices."""
 
     def has(self, requirement: Requirement | None) -> bool:
         """Return whether a worker that is started now could run such a call now."""
@@ -73,15 +73,15 @@ class Devices(Offer):
         return bool(self._choose(amount)) and self.has_rest(requirement)
 
     def has_rest(self, requirement: Requirement | None) -> bool:
-        """Return whether the resources that are no devices suffice for such a call now."""
+        """Return whether the resources other than devices suffice for such a call now."""
         return super().has(without_devices(requirement))
 
     def take_rest(self, requirement: Requirement | None) -> None:
-        """Reserve what a call requires that is no device."""
+        """Reserve the resources other than devices that a call requires."""
         super().take(without_devices(requirement))
 
     def give_rest(self, requirement: Requirement | None) -> None:
-        """Release it."""
+        """Release the resources other than devices that a call required."""
         super().give(without_devices(requirement))
 
     def bind(self, amount: float) -> Bound | None:
@@ -104,7 +104,7 @@ class Devices(Offer):
     # -- workers ------------------------------------------------------------------------------------------------
 
     def start(self, actions: Actions, requirement: Requirement | None, actor: Any = None) -> Any:
-        """Start a worker that has what such a call requires; None if that is impossible now."""
+        """Start a worker with what such a call requires; return None if that is impossible now."""
         amount = amount_of(requirement)
         if self._promise is not None and self._promise.is_for(requirement, is_actor=actor is not None):
             self._promise = None
@@ -140,15 +140,15 @@ class Devices(Offer):
         self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Actions, now: float
     ) -> Sequence[Any]:
         """
-        Let workers leave that have nothing to do, for calls that none of them can run.
+        Dismiss idle workers in favour of waiting calls that none of them can run.
 
         Plain calls wait for the workers without devices, if there are any.
 
-        :return: workers that are to leave after the calls that they have begun, because none has nothing to do
+        :return: workers that must leave after the calls that they have begun, because none is idle
         """
         workers = list(workforce.workers.values())
         main, lanes, *lives = queues
-        own = {each for queue in lives for each in queue.waiting()}  # an actor gets a worker of its own
+        own = {each for queue in lives for each in queue.waiting()}  # an actor gets its own worker
         waiting = {each for queue in (main, lanes) for each in queue.waiting()}
         leaving = [worker for worker in workers if worker.stopping]
         retiring = [worker for worker in workers if worker.is_used_up]
@@ -180,7 +180,7 @@ class Devices(Offer):
         return ()
 
     def _parent(self, requirement: Requirement | None, workforce: Workforce, queue: ReadyQueue) -> Any:
-        """Return a worker whose call waits for such a call, which nobody else can run before that has ended."""
+        """Return a worker whose call waits for such a call, which no other worker can run before that call ends."""
         workers = list(workforce.workers.values())
         if workforce.may_grow or not self.has(requirement):
             return None
@@ -196,7 +196,7 @@ class Devices(Offer):
     def _in_the_way(
         self, requirement: Requirement | None, workforce: Workforce, idle: list[Any], busy: list[Any], *, is_own: bool
     ) -> tuple[list[Any], list[Any]]:
-        """Return the idle workers that are to leave for such a call, or the busy ones if those are not enough."""
+        """Return the idle workers that must leave for such a call, or the busy ones if those are not enough."""
         workers = list(workforce.workers.values())
         if self.has(requirement):
             is_in_line = not amount_of(requirement) and any(each.offer.meets(requirement) for each in workers)
@@ -215,7 +215,7 @@ class Devices(Offer):
         return [worker for worker in found if worker in idle], [worker for worker in found if worker in busy]
 
     def _are_settled(self, workers: Iterable[Any], actions: Actions, now: float) -> bool:
-        """Return whether these workers have served calls for a while; if not, have the scheduler look again then."""
+        """Return whether these workers have served calls for a while; if not, schedule another check for then."""
         due: float = max(worker.born for worker in workers) + SETTLED
         if due > now >= self._looks_at:
             self._looks_at = due
@@ -225,7 +225,7 @@ class Devices(Offer):
     def _keep_promise(
         self, waiting: set[Requirement | None], own: set[Requirement | None], *, is_leaving: bool
     ) -> None:
-        """Forget the calls for which a worker has left if they wait no more, or if that was in vain."""
+        """Drop the promise to calls for which a worker has left, if they no longer wait or still cannot run."""
         promise = self._promise
         if promise is not None:
             wanted = promise.requirement in (own if promise.is_own else waiting)
@@ -233,14 +233,14 @@ class Devices(Offer):
                 self._promise = None
 
     def _enough(self, requirement: Requirement | None, workers: list[Any]) -> list[Any]:
-        """Return the first of these workers that together have the devices for such a call; none if all have not."""
+        """Return the first of these workers that together have the devices for such a call; none if all do not."""
         for count in range(1, len(workers) + 1):
             if self.would_have(requirement, [worker.devices for worker in workers[:count]]):
                 return workers[:count]
         return []
 
     def would_have(self, requirement: Requirement | None, leaving: Iterable[Bound]) -> bool:
-        """Return whether there would be the devices for such a call if the workers that have these were gone."""
+        """Return whether the devices for such a call would be there if the workers that have these were gone."""
         left = dict(self._left)
         for bound in leaving:
             _add(bound, left)
@@ -249,9 +249,9 @@ class Devices(Offer):
 
 class Promise:
     """
-    That the place of a worker which makes way is for calls with this requirement.
+    Reserves the place of a worker that makes way for calls with this requirement.
 
-    :param is_own: for an actor, which gets a worker beside those of calls: only its devices are promised
+    :param is_own: for an actor, which gets an additional worker: only the devices are reserved
     """
 
     __slots__ = ("_devices", "is_own", "requirement")
@@ -288,13 +288,13 @@ class Bound(Offer):
         return amount_of(requirement) == self.amount and self._devices.meets(requirement)
 
     def has(self, requirement: Requirement | None) -> bool:
-        """Return whether the worker could run such a call now; one of an actor runs the calls of its methods."""
+        """Return whether the worker could run such a call now; an actor's worker runs the calls of its methods."""
         if self.amount and not self.refuses and not amount_of(requirement):
             return self._devices.has_rest(requirement)
         return amount_of(requirement) == self.amount and not self.is_taken and self._devices.has_rest(requirement)
 
     def take(self, requirement: Requirement | None) -> None:
-        """Reserve what a call requires; a call that requires nothing was sent to this worker in particular."""
+        """Reserve what a call requires; a call that requires nothing was sent to this particular worker."""
         self.is_taken = self.is_taken or bool(amount_of(requirement))
         self._devices.take_rest(requirement)
 
@@ -306,8 +306,8 @@ class Bound(Offer):
 
 
 def _chosen(amount: float, left: Mapping[str, float]) -> tuple[str, ...]:
-    """Return devices that suffice, of what is left of each."""
-    if amount < 1:  # of the devices that suffice the one with the least left
+    """Return sufficient devices, given what is left of each."""
+    if amount < 1:  # of the devices that suffice, the one with the least left
         enough = [name for name, rest in left.items() if rest >= amount - _GRAIN]
         return (min(enough, key=left.__getitem__),) if enough else ()
     whole = [name for name, rest in left.items() if rest >= 1 - _GRAIN]
@@ -339,7 +339,7 @@ def without_devices(requirement: Requirement | None) -> Requirement | None:
 
 
 def _may_retire(worker: Any) -> bool:
-    """Return whether a busy worker will have nothing to do after the calls that it has begun, if it gets no others."""
+    """Return whether a busy worker will be idle after the calls that it has begun, if it gets no others."""
     is_idle_or_waits = not worker.outstanding or worker.waiting or worker.recalling or worker.pinned
     return not (is_idle_or_waits or worker.is_dead or worker.lane_place.outstanding or worker.lane_place.pinned)
 

@@ -1,5 +1,5 @@
 """
-Which queued calls go to which of the local workers.
+Which queued calls go to which local workers.
 
 `assign` feeds a place that runs one call at a time; `spread` feeds lanes, which run all their calls at once.
 """
@@ -36,7 +36,7 @@ def assign(group: Group, place: Place) -> list[Call]:
         if entry is None:
             break
         if place.outstanding and entry.line is not None and entry.line.requirement is not None:
-            break  # the resources that it takes would be unused while it waits behind another call
+            break  # its resources would be unused while it waits behind another call
         if entry.ancestor and entry.ancestor in place.outstanding:
             break  # it would wait behind the call that is about to wait for it
         count, cost = 0, entry.function.seconds
@@ -55,7 +55,7 @@ def assign(group: Group, place: Place) -> list[Call]:
 
 
 def assign_child(group: Group, place: Place) -> list[Call]:
-    """Choose a nested task for a place whose call waits for its own tasks; nothing else is sent there."""
+    """Choose a nested task for a place whose call waits for nested tasks; nothing else is sent there."""
     if place.above or place.recalling or not place.ready:
         return []
     call = group.queue.take_child(place.waiting[-1], place.offer)
@@ -77,9 +77,9 @@ def _assign_pinned(group: Group, place: Place) -> list[Call]:
 
 def spread(group: Group, outliers: Outliers | None = None) -> list[tuple[Place, list[Call]]]:
     """
-    Choose the calls for places that run all their calls concurrently: each goes where the fewest are.
+    Choose the calls for places that run all their calls concurrently: each goes to the place with the fewest calls.
 
-    :param outliers: says which peers are avoided
+    :param outliers: knows which peers are avoided
     """
     queue, places = group.queue, group.places
     heap = [

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class Group:
     """
-    Calls that wait, and calls that are outstanding at places.
+    Waiting calls, and calls that are outstanding at places.
 
     :param number: returns the next call number
     :param beside: another queue that shares the set of claimable calls
@@ -44,7 +44,7 @@ class Group:
 
     def leave(self, place: Place, started: int) -> list[Call]:
         """
-        Remove a place that is gone: queue its unstarted calls again; return its other calls, their states unchanged.
+        Remove a place that is gone: queue its unstarted calls again; return its other calls with unchanged states.
 
         :param started: number of the last call that it started
         """
@@ -55,7 +55,7 @@ class Group:
         for call in reversed(place.unstarted(started)):
             self._requeue(place, call)
         pinned, place.pinned = place.pinned, []
-        for call in pinned:  # they were to run there and nowhere else: lost, as if they had been sent
+        for call in pinned:  # they could run only there: lost, as if they had been sent
             if self.queue.claim(call):
                 self.record(place, call, 0.0)
         lost = list(place.outstanding.values())
@@ -72,7 +72,7 @@ class Group:
         self.queue.add(call)
 
     def span_of(self, chunk: Chunk) -> int:
-        """Return how many of the next items of a chunk make a call."""
+        """Return how many of the next items of a chunk are sent as one call."""
         count = chunk.count if chunk.fixed else 1 if chunk.alone else None
         return count or span_size(chunk.function.seconds, chunk.count - chunk.next, len(self.queue), self.width)
 
@@ -81,7 +81,7 @@ class Group:
         place.sent(call, self.number(), cost, len(call.payload))
 
     def pin(self, place: Place, call: Call) -> None:
-        """Make a call wait for this place and no other; nothing else is sent there before it."""
+        """Make a call wait for this place only; nothing else is sent there before it."""
         call.pin = 1
         self.queue.offer(call)
         place.pinned.append(call)
@@ -96,12 +96,12 @@ class Group:
     # -- what happened to them ----------------------------------------------------------------------------------
 
     def finish(self, place: Place, number: int, seconds: float) -> Call | None:
-        """Note that a call ended, with any outcome; return it, or None if it is not outstanding there (any more)."""
+        """Note that a call ended, with any outcome; return it, or None if it is not outstanding there (any longer)."""
         call = place.outstanding.get(number)
         if call is None:
             return None
         place.gone(number, len(call.payload))
-        # What is written out here saves each call four calls of functions, which pays for the counting of calls.
+        # This inlined code saves four function calls for each call, which pays for the statistics.
         if call.state is SENT:
             call.state = DONE
         else:
@@ -113,7 +113,7 @@ class Group:
         else:
             mean = function.seconds
             function.seconds = seconds if mean is None else mean + LEARN * (seconds - mean)
-        call.cost = seconds  # its run time, as told; until now the expected one or, in a lane, when it was sent
+        call.cost = seconds  # its reported run time; until now the expected one or, in a lane, when it was sent
         if place.above == number:
             place.above = 0
         if place.waiting:
@@ -138,16 +138,16 @@ class Group:
     def retry(self, call: Call) -> None:
         """Queue a call again that was started and failed."""
         call.move("retry")
-        call.pin = 0  # the place where it was to run is gone
+        call.pin = 0  # the place where it had to run is gone
         self._queue_of(call).give_back(call)
 
     def _queue_of(self, call: Call) -> ReadyQueue:
-        """Return the queue in which a call waits that was taken from it: this one, or that of its actor."""
+        """Return the queue that a call was taken from: this one, or that of its actor."""
         actor: Any = None if call.line is None else call.line.actor
         return self.queue if actor is None else actor.queue_of(call)
 
     def wait(self, place: Place, number: int) -> None:
-        """Note that a call of this place waits for its own tasks: the place can run those."""
+        """Note that a call of this place waits for nested tasks, which the place can now run."""
         place.waiting.append(number)
         place.above = 0
 
@@ -161,12 +161,12 @@ class Group:
 
     def recall(self, place: Place, since: int = 0) -> int:
         """
-        Take back the calls that the place has not started.
+        Recall the calls that the place has not started.
 
         This may be called at any time, even while earlier recalls are unanswered.  The caller then sends the mark that
         the place answers with Recalled (see `recalled`); nothing else is sent to it in between.
 
-        :param since: number of the first call to take back; 0: all that have not been started
+        :param since: number of the first call to recall; 0: all that have not been started
         :return: number of the first call that was recalled
         """
         since = since or place.page.started + 1
@@ -192,7 +192,7 @@ class Group:
                 call.move("start")
 
     def withdraw(self, place: Place, numbers: Iterable[int]) -> list[Call]:
-        """Queue again, and return, those of these calls that are outstanding at a place, which has not started them."""
+        """Queue again, and return, those of these calls that are outstanding at a place that has not started them."""
         withdrawn = []
         for number in numbers:
             call = place.outstanding.get(number)
@@ -231,5 +231,5 @@ class Group:
 
 
 def _no_longer_waits(place: Place, number: int) -> None:
-    """Forget that a call waits that has ended: Ctrl-C may have come before it could say that it goes on."""
+    """Forget the wait of a call that has ended: Ctrl-C may have prevented it from reporting that it continues."""
     place.waiting[:] = [each for each in place.waiting if each != number]

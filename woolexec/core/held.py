@@ -1,4 +1,4 @@
-"""Calls and chunks that wait for the values of futures among their arguments: no place sees them before."""
+"""Calls and chunks that wait for the values of futures among their arguments, before they are queued."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def is_about_away(payload: Any) -> bool:
 
 
 def loss_among(payload: Any) -> Any:
-    """Return why a value is lost that a call with this payload needs; None if none is."""
+    """Return why a value that a call with this payload needs is lost; None if none is lost."""
     return next((value.failure for value in getattr(payload, "values", ()) if value.is_away and value.failure), None)
 
 
 def pending_among(payload: Any) -> Any:
-    """Return a value that such a call needs, and that is being made again; None if there is none."""
+    """Return a value that such a call needs and that is being made again; None if there is none."""
     return next((value for value in getattr(payload, "values", ()) if value.is_pending), None)
 
 
@@ -42,13 +42,13 @@ def line_up(entry: Call | Chunk) -> None:
 
 class Held:
     """
-    What waits for values.
+    Calls and chunks that wait for values.
 
-    A call is claimable while it is held, like one that is queued: of its release, its failure and its cancellation by
-    another thread, exactly one succeeds.
+    A call is claimable while it is held, like a queued one: of its release, its failure and its cancellation by another
+    thread, exactly one succeeds.
 
-    :param queue: decides by its claims
-    :param enqueue: queues what has its values
+    :param queue: its claims decide which of these succeeds
+    :param enqueue: queues an entry that has its values
     """
 
     def __init__(self, queue: ReadyQueue, enqueue: Callable[[Call | Chunk], object]) -> None:
@@ -58,17 +58,17 @@ class Held:
         self._refusal: BaseException | None = None
 
     def __len__(self) -> int:
-        """Return an upper bound: cancelled entries are counted until somebody looks at them."""
+        """Return an upper bound: cancelled entries are counted until they are removed."""
         return len(self._entries)
 
     def count(self) -> tuple[int, int]:
-        """Return the numbers of calls and of items of maps that are wanted; this looks at each entry."""
+        """Return the numbers of calls and of items of maps that are wanted; this visits each entry."""
         chunks = [entry for entry in self._entries if isinstance(entry, Chunk)]
         calls = sum(map(self._queue.is_claimable, self._entries.keys() - chunks))  # type: ignore[arg-type]
         return calls, sum(chunk.count for chunk in chunks if not chunk.cancelled)
 
     def __bool__(self) -> bool:
-        """Return whether anything waits that is still wanted; forget what comes before it and is not."""
+        """Return whether a wanted entry waits; forget the unwanted entries before it."""
         while self._entries:
             entry = next(iter(self._entries))
             if self._is_wanted(entry):
@@ -77,7 +77,7 @@ class Held:
         return False
 
     def __contains__(self, entry: Call | Chunk) -> bool:
-        """Return whether this is held."""
+        """Return whether this entry is held."""
         return entry in self._entries
 
     def _is_wanted(self, entry: Call | Chunk) -> bool:
@@ -91,7 +91,7 @@ class Held:
             self._entries[entry] = None
 
     def release(self, entry: Call | Chunk, payload: Any) -> None:
-        """Queue what has its values, unless it was cancelled or has failed meanwhile."""
+        """Queue an entry that has its values, unless it was cancelled or has failed meanwhile."""
         if self._take(entry) and self._is_wanted(entry):
             entry.payload = payload
             line_up(entry)
@@ -99,9 +99,9 @@ class Held:
 
     def drop(self, entry: Call | Chunk, payload: Any) -> None:
         """
-        End what gets no values.
+        End an entry that will not get its values.
 
-        :param payload: the failure of the input that it lacks; None: that was cancelled
+        :param payload: the failure of the input that it lacks; None: the input was cancelled
         """
         if self._take(entry):
             self._fail(entry, payload)
@@ -120,10 +120,10 @@ class Held:
         return not entry.cancelled if isinstance(entry, Chunk) else self._queue.claim(entry)
 
     def clear(self) -> list[Call | Chunk]:
-        """Remove and return everything that is wanted, as `ReadyQueue.clear` does."""
+        """Remove and return all wanted entries, as `ReadyQueue.clear` does."""
         entries, self._entries = list(self._entries), {}
         return [entry for entry in entries if self._claim(entry)]
 
     def close(self, refusal: BaseException) -> None:
-        """Fail with this error everything that is held from now on: the engine has ended."""
+        """Fail all entries that are held from now on with this error: the engine has ended."""
         self._refusal = refusal

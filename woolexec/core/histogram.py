@@ -1,5 +1,5 @@
 """
-A histogram of durations whose size does not depend on how many there are.
+A histogram of durations whose size does not depend on their number.
 
 Each bin is an eighth of an octave wide, so a quantile is wrong by 4.5 % at most; count, total, minimum and maximum are
 exact.
@@ -39,7 +39,7 @@ class Histogram:
         self.total += seconds * times
 
     def quantile(self, fraction: float) -> float:
-        """Return the duration that this fraction of all does not exceed; 0.0 if there is none."""
+        """Return the duration that this fraction of all durations does not exceed; 0.0 if there are none."""
         if not self.count:
             return 0.0
         at = bisect_left(list(accumulate(self._counts)), fraction * self.count)
@@ -49,6 +49,6 @@ class Histogram:
         return min(max(middle, self.min), self.max)
 
     def bins(self) -> list[tuple[float, int]]:
-        """Return the upper bound of each bin that is not empty, and how many durations are in it."""
+        """Return, for each bin that is not empty, its upper bound and its number of durations."""
         bounds = (*BOUNDS, float("inf"))
         return [(bounds[at], count) for at, count in enumerate(self._counts) if count]

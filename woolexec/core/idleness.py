@@ -1,4 +1,4 @@
-"""Which workers have had nothing to do for so long that they leave."""
+"""Which workers have been idle for so long that they are ended."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 SHORTEST = 0.01
-"""Minimum seconds between two looks."""
+"""Minimum seconds between two checks."""
 
 _LOOKS = 4
-"""Looks during the time after which a worker leaves: it leaves at most this part of the time late."""
+"""Number of checks within the idle timeout; so a worker is ended late by at most a quarter of it."""
 
 
 class Idleness:
     """
-    Since when each worker is idle, as far as looks at it tell.
+    Since when each worker has been idle, as far as checks tell.
 
-    :param timeout: seconds after which an idle worker leaves
+    :param timeout: seconds after which an idle worker is ended
     :param least: number of workers that stay
     """
 
@@ -28,9 +28,9 @@ class Idleness:
 
     def look(self, marks: Mapping[Any, Any], now: float) -> list[Any]:
         """
-        Return the workers that leave now, those that have been idle longest first.
+        Return the workers to end now, the longest idle first.
 
-        :param marks: for each worker what changes with each call that it starts; None: it is busy
+        :param marks: for each worker a value that changes with each call that it starts; None if it is busy
         """
         idle: dict[Any, tuple[Any, float]] = {}
         for worker, mark in marks.items():
@@ -43,5 +43,5 @@ class Idleness:
         return due[: max(0, len(marks) - self._least)]
 
     def pause(self, count: int) -> float | None:
-        """Return the seconds until the next look at this number of workers; None: none until another one starts."""
+        """Return the seconds until the next check of this number of workers; None: not before another one starts."""
         return None if count <= self._least else max(SHORTEST, self._timeout / _LOOKS)

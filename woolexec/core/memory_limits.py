@@ -1,5 +1,5 @@
 """
-When a worker's memory is looked at, and what is done about it.
+When a worker's memory is checked, and what is done about it.
 
 ::
 
@@ -7,8 +7,8 @@ When a worker's memory is looked at, and what is done about it.
     above `end_above`        ended at once, with the call that it runs; replaced if it runs none
     the cgroup is full       the busy worker with the most memory is ended, before the kernel chooses a process
 
-A worker is looked at again before it could have grown to the next limit, so most looks are rare, and those close to a
-limit are frequent.
+A worker is checked again before it could have grown to the next limit, so checks are rare, and frequent only close to a
+limit.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
         @property
         def limit(self) -> int:
-            """The most that it may have, in bytes."""
+            """Its limit, in bytes."""
 
         @property
         def used(self) -> int:
-            """What it has."""
+            """Its current memory, in bytes."""
 
         @property
         def stalled(self) -> float:
-            """For how many seconds all its processes have waited for memory."""
+            """Seconds for which all its processes have waited for memory."""
 
 
 KEEP, REPLACE, END = "keep", "replace", "end"
@@ -40,19 +40,19 @@ GROWTH = 2 << 30
 """Bytes by which a worker can grow in a second: about what one processor can write to fresh memory."""
 
 SHORTEST, LONGEST = 0.02, 0.5
-"""Limits of the seconds between two looks."""
+"""Minimum and maximum seconds between two checks."""
 
 SHARE = 20
-"""Walks through the pages of a worker take at most this fraction of the time; between them the cheap looks go on."""
+"""Walks through the pages of a worker take at most 1 / this of the time; cheap checks continue between them."""
 
 _TIGHT, _NEARLY, _FULL = 0.8, 0.9, 0.97
 """
-The parts of a cgroup's memory from which on it is full: if its processes wait for memory, if the kernel had to free
-some, and in any case.
+The fractions of a cgroup's memory at which it counts as full: if its processes wait for memory, if the kernel had to
+free some, and in any case.
 """
 
 _WAITING = 0.2
-"""The part of the time for which they then wait."""
+"""The fraction of the time for which they must wait in the first case."""
 
 
 class MemoryLimits:
@@ -72,17 +72,17 @@ class MemoryLimits:
         return self.replace_above is not None or self.end_above is not None
 
     def within(self, others: MemoryLimits) -> MemoryLimits:
-        """Return the lower ones of these limits and others."""
+        """Return the lower of these limits and others."""
         return MemoryLimits(_lower(self.replace_above, others.replace_above), _lower(self.end_above, others.end_above))
 
     def measure(self, resident: int, shared: int, exactly: Callable[[], int | None]) -> int:
         """
-        Return the memory of a worker, as exactly as it matters.
+        Return the memory of a worker, as exactly as necessary.
 
-        :param resident: what it has in RAM, in bytes
-        :param shared: how much of that others may have as well
-        :param exactly: returns what it has, or last had, with its part of what is shared; may take long; None: not
-            known
+        :param resident: its resident memory, in bytes
+        :param shared: how much of that other processes may share
+        :param exactly: returns its current or last known memory, including its part of the shared memory; may take
+            long; None if unknown
         """
         for limit in (self.end_above, self.replace_above):
             if limit is not None and resident - shared <= limit < resident:
@@ -92,7 +92,7 @@ class MemoryLimits:
 
     @property
     def lowest(self) -> float:
-        """The lower one of the limits."""
+        """The lower of the limits."""
         return min((limit for limit in (self.replace_above, self.end_above) if limit is not None), default=1e30)
 
     def judge(self, used: int) -> str:
@@ -102,17 +102,17 @@ class MemoryLimits:
         return REPLACE if self.replace_above is not None and used > self.replace_above else KEEP
 
     def pause(self, used: int) -> float:
-        """Return the seconds until the next look at a worker that has this much memory."""
+        """Return the seconds until the next check of a worker that has this much memory."""
         above = [limit - used for limit in (self.replace_above, self.end_above) if limit is not None and limit >= used]
         return max(SHORTEST, min(LONGEST, min(above, default=GROWTH) / GROWTH))
 
 
 def is_full(group: Group | None, *, had_to_free: bool, waiting: float = 0.0) -> bool:
     """
-    Return whether a cgroup is so full that the kernel is about to end a process, or that nothing moves any more.
+    Return whether a cgroup is so full that the kernel is about to kill a process, or that all processes stall.
 
-    :param had_to_free: the kernel has freed memory at the limit since the last look
-    :param waiting: for which part of the time since then all its processes have waited for memory
+    :param had_to_free: the kernel has freed memory at the limit since the last check
+    :param waiting: the fraction of the time since then in which all its processes waited for memory
     """
     if group is None:
         return False
@@ -120,7 +120,7 @@ def is_full(group: Group | None, *, had_to_free: bool, waiting: float = 0.0) -> 
 
 
 def pause_of(group: Group | None, workers: int) -> float:
-    """Return the seconds until the next look at a cgroup, in which this number of workers may grow."""
+    """Return the seconds until the next check of a cgroup in which this number of workers may grow."""
     if group is None:
         return LONGEST
     return max(SHORTEST, min(LONGEST, (group.limit * _NEARLY - group.used) / (GROWTH * max(1, workers))))

@@ -18,23 +18,23 @@ _GRAIN = 1e-9
 
 class Offer:
     """
-    What a place has: tags, and resources that calls take while they run.
+    What a place offers: tags, and resources that calls hold while they run.
 
     :param tags: strings of the form ``key=value``
     :param resources: amounts by name
-    :param names: how a task may name the place that it requires, beside the tags
+    :param names: the names by which a task may require the place, in addition to the tags
     """
 
     __slots__ = ("_free", "_names", "resources", "tags")
 
     refuses: tuple[None, ...] = ()
-    """Lines of which nothing is run: that of calls without requirements, by workers that have devices."""
+    """Lines that are not served: for workers with devices, the line of calls without requirements."""
 
     is_divided = False
-    """Workers have parts of it for themselves: see `woolexec.core.devices`."""
+    """Whether parts of it belong to single workers: see `woolexec.core.devices`."""
 
     is_far = False
-    """No call that needs a value which is away: workers here ask with their own offer, peers with `AnyOf`."""
+    """Whether calls whose values are at peers may run here: not at workers; the offers of peers are in `AnyOf`."""
 
     def __init__(
         self, tags: Iterable[str] = (), resources: Mapping[str, float] | None = None, names: Iterable[str] = ()
@@ -72,13 +72,13 @@ class Offer:
         """Forget the engine of a client that has left."""
 
     def after_admission(self, requirement: Requirement | None) -> Requirement | None:
-        """Return what a call that was admitted, and so has what it requires, still requires of its worker."""
+        """Return what an admitted call, which already holds what it requires, still requires of its worker."""
         return None
 
     # -- workers ------------------------------------------------------------------------------------------------
 
     def start(self, actions: Any, requirement: Requirement | None, actor: Any = None) -> Any:
-        """Start a worker for such a call, or for the actor that has such a life; None if that is impossible now."""
+        """Start a worker for such a call, or for an actor with such a life; None if that is impossible now."""
         return actions.start_worker(actor)
 
     def of(self, worker: Any) -> Offer:
@@ -94,9 +94,9 @@ class Offer:
 
     def make_way(self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Any, now: float) -> Sequence[Any]:
         """
-        Let idle workers leave for calls that none of them can run: here each can run the same calls.
+        Dismiss idle workers in favour of calls that none of them can run; here all can run the same calls.
 
-        :return: workers that are to leave after the calls that they have begun
+        :return: workers that must leave after the calls that they have begun
         """
         return ()
 

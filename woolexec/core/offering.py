@@ -5,7 +5,7 @@ Which calls are offered to which peers.
 
     client                                     peer
       |--- Start, as an offer --------------->|  a place is free: the call runs there
-      |<-- Load, refused ---------------------|  no place is free: the call waits at its client again
+      |<-- Load, refused ---------------------|  no place is free: the call waits at the client again
       |<-- Load, number of free places -------|  a place is free again: the longest-waiting client is told first
 
 Binding is late: a call waits at its client until, as far as the client knows, a peer has a free place for it.  The
@@ -48,8 +48,8 @@ a pause without a refusal cancels the debt.  A refusal costs three messages."""
 
 PAUSE, PAUSES = 1 / 16, 5
 """The fraction of a call's run time (at most one second) after which another peer is tried, and how often this pause is
-doubled while every call is refused and none of the client's calls ends.  After that, all peers of which nothing is
-known are tried; if the client has no calls outstanding behind any link, all that are not known to be full."""
+doubled while every call is refused and none of the client's calls ends.  After that, all peers about which nothing is
+known are tried; if the client has no outstanding calls at any peer, all peers that are not known to be full."""
 
 
 class Offering:
@@ -64,7 +64,7 @@ class Offering:
     def __init__(self, group: Group, policy: Placement, actions: Actions, clock: Callable[[], float]) -> None:
         self.may_try = True  # whether a peer that is not known to have a free place may be tried
         self.outliers = Outliers(clock)
-        self.heard = 0  # counts what was heard from peers
+        self.heard = 0  # counts the reports of peers
         self._group = group
         self._policy = policy
         self._weighs_bytes = getattr(policy, "weighs_bytes", False)
@@ -88,7 +88,7 @@ class Offering:
             self._actions.after(pause, self._try_in_time)
 
     def _try_in_time(self) -> None:
-        if self._clock() >= self._tries_at:  # else an earlier try has been scheduled meanwhile
+        if self._clock() >= self._tries_at:  # otherwise an earlier try has been scheduled meanwhile
             self._tries_at = inf
             self.try_again()
 
@@ -147,7 +147,7 @@ class Offering:
 
     def _choose(self, places: list[RemotePlace], entry: Call | Chunk, count: int) -> tuple[RemotePlace, float] | None:
         """
-        Choose the place for a call, and say what the call would take of it; None if the call must wait.
+        Return the place for a call, and how much of it the call would take; None if the call must wait.
 
         Places that cannot take it are removed from the list.
         """
@@ -194,7 +194,7 @@ class Offering:
         return call
 
     def failed(self, place: RemotePlace) -> float:
-        """Note that a peer failed for a reason of its own; return for how many seconds it is now avoided."""
+        """Note a failure that is due to a peer; return the seconds for which the peer is now avoided."""
         seconds = self.outliers.failed(place.candidate.address)
         if seconds:
             self._actions.after(seconds, _nothing)
@@ -240,7 +240,7 @@ class Offering:
 
 
 def _sparing(places: list[RemotePlace], values: Sequence[Any]) -> list[RemotePlace]:
-    """Return the places that have most of the bytes of these values; none if all have as many."""
+    """Return the places that have the most bytes of these values; none if all have equally many."""
     spared = [place.spares(values) for place in places]
     most = max(spared)
     return [place for place, size in zip(places, spared, strict=True) if size == most] if most > min(spared) else []
@@ -252,10 +252,10 @@ def _is_long(entry: Call | Chunk, count: int) -> bool:
 
 
 def _cost_of(entry: Call | Chunk, count: int, place: RemotePlace) -> float:
-    """Return what a call, or this many items of a chunk, would take of a place behind a link."""
+    """Return how much of a place behind a link a call, or this many items of a chunk, would take."""
     seconds = entry.function.seconds
     return weigh(None if seconds is None else seconds * (count or 1) * place.candidate.pace)
 
 
 def _nothing() -> None:
-    """Do nothing: the round that follows places calls."""
+    """Do nothing: the next round places calls."""

@@ -1,9 +1,9 @@
 """
-Which peers a client avoids for a while, because they fail its calls for reasons of their own.
+Which peers a client avoids for a while, because calls fail there for reasons that are due to the peer.
 
 This is what load balancers call outlier detection.  A peer that fails calls several times in a row, or about every
 third time, is ejected: for `BASE` seconds, then for twice as long each time, up to `LONGEST`.  After that one more
-failure ejects it again, and a success makes it one like the others.  Failures of the tasks themselves do not count.
+failure ejects it again, and a success clears its record.  Failures of the tasks themselves do not count.
 
 A peer is avoided only for calls that another place could run.
 """
@@ -34,13 +34,13 @@ _MOST = 1000
 
 
 class _Score:
-    """What is remembered of a peer that has failed."""
+    """The record of a peer that has failed."""
 
     __slots__ = ("ejections", "failures", "until")
 
     def __init__(self) -> None:
         self.failures = 0.0
-        self.ejections = 0  # since a call last succeeded there outside of an ejection
+        self.ejections = 0  # number since a call last succeeded there outside of an ejection
         self.until = 0.0  # when the last ejection ends
 
 
@@ -57,11 +57,11 @@ class Outliers:
 
     @property
     def has_any(self) -> bool:
-        """A peer has failed."""
+        """Whether any peer has failed."""
         return bool(self._scores)
 
     def failed(self, address: str) -> float:
-        """Note that a peer has failed; return for how many seconds it is ejected because of this; 0.0: it is not."""
+        """Note that a peer has failed; return the seconds for which this ejects it; 0.0 if it does not."""
         score = self._scores.get(address)
         if score is None:
             if len(self._scores) >= _MOST:
@@ -79,7 +79,7 @@ class Outliers:
         return seconds
 
     def succeeded(self, address: str) -> None:
-        """Note that a peer has run a call, however that ended."""
+        """Note that a peer has run a call, with any outcome."""
         if not self._scores:
             return
         score = self._scores.get(address)
@@ -92,7 +92,7 @@ class Outliers:
 
     def without(self, fitting: list[P], places: Iterable[Place], requirement: Requirement | None) -> list[P]:
         """
-        Leave out the peers that are to be avoided.
+        Leave out the peers that must be avoided.
 
         :param fitting: the places that could run a call now
         :param places: all places

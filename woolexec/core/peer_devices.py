@@ -1,12 +1,12 @@
 """
 The devices of a peer, which the engines of its clients share.
 
-A call that a client sends takes what it requires of the peer when it is admitted, so no more calls come than there are
-devices; then its engine needs only a worker that has some, as on a machine of one's own: see `woolexec.core.devices`.
-A task of a task takes all that it requires when it is sent to a worker.
+A client's call reserves what it requires of the peer when it is admitted, so there are never more calls than devices.
+Its engine then only needs a worker that has the devices, as in `woolexec.core.devices`.  A nested task reserves all
+that it requires when it is sent to a worker.
 
-A device stays with a worker that has nothing to do until another call needs it: `PeerDevices.reclaim`.  Its
-seat goes to other calls before that: `EngineDevices.make_way`.
+A device stays with an idle worker until another call needs it (`PeerDevices.reclaim`).  The worker's seat may go to
+other calls before that (`EngineDevices.make_way`).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 class Admitted(Requirement):
-    """The devices that a call needs which was admitted: they are taken already, and its worker is to have them."""
+    """The devices that an admitted call needs: they are already reserved, and its worker must have them."""
 
     __slots__ = ()
 
 
 class PeerDevices(Offer):
     """
-    What a peer has that calls may require, some of it devices.
+    What a peer offers to calls, some of it devices.
 
     :param tags: strings of the form ``key=value``
-    :param resources: amounts by name; that of `GPU` is the number of the devices
-    :param names: what identifies each device
+    :param resources: amounts by name; that of `GPU` is the number of devices
+    :param names: the identifier of each device
     """
 
     __slots__ = ("_engines", "left_of")
@@ -45,7 +45,7 @@ class PeerDevices(Offer):
     def __init__(self, tags: Iterable[str], resources: Mapping[str, float], names: Sequence[str]) -> None:
         super().__init__(tags, resources)
         self.left_of = dict.fromkeys(names, 1.0)
-        """Of each device, what no worker has."""
+        """By device, the part that no worker has."""
         self._engines: list[EngineDevices] = []
 
     def for_engine(self, wake: Callable[[], object]) -> Offer:
@@ -64,10 +64,10 @@ class PeerDevices(Offer):
         return Admitted({GPU: amount}) if amount else None
 
     def reclaim(self, requirement: Requirement, wanting: EngineDevices) -> None:
-        """Let workers leave that have devices and nothing to do, if those suffice for a call of an engine."""
+        """Dismiss idle workers that have devices, if these devices suffice for a call of an engine."""
         found = [(worker, engine) for engine in self._engines for worker in engine.bound]
         if any(worker.stopping or worker.is_dead for worker, _ in found):
-            return  # its devices are free soon
+            return  # its devices will be free soon
         idle = [(worker, engine) for worker, engine in found if not worker.is_busy]
         for count in range(1, len(idle) + 1):
             if wanting.would_have(requirement, [worker.devices for worker, _ in idle[:count]]):
@@ -76,13 +76,13 @@ class PeerDevices(Offer):
                 return
 
     def freed(self) -> None:
-        """Have the engines look whether devices suffice now."""
+        """Let the engines check whether the devices suffice now."""
         for engine in self._engines:
             engine.wake()
 
 
 class EngineDevices(Devices):
-    """What the workers of one client of a peer have."""
+    """The offer of the workers of one client of a peer."""
 
     __slots__ = ("_peer", "_workforce", "bound", "wake")
 
@@ -91,10 +91,10 @@ class EngineDevices(Devices):
         self._peer, self._left, self.wake = peer, peer.left_of, wake
         self._workforce: Any = None  # there is none before the first call
         self.bound: dict[Any, Actions] = {}
-        """The workers that have devices, but for those of actors, each with what ends it."""
+        """The workers that have devices, except those of actors, each with the actions that end it."""
 
     def has_rest(self, requirement: Requirement | None) -> bool:
-        """Return whether the resources that are no devices suffice for such a call now."""
+        """Return whether the resources other than devices suffice for such a call now."""
         return self._peer.has(without_devices(requirement))
 
     def take_rest(self, requirement: Requirement | None) -> None:
@@ -146,7 +146,7 @@ class EngineDevices(Devices):
     def make_way(
         self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Actions, now: float
     ) -> Sequence[Any]:
-        """Let workers that have nothing to do give their seats or devices to others, also to those of other clients."""
+        """Let idle workers give their seats or devices to other workers, including those of other clients."""
         queues, self._workforce = list(queues), workforce
         waiting = {each for queue in queues[:2] for each in queue.waiting() if self.has_rest(each)}
         own = {each for queue in queues[2:] for each in queue.waiting() if self.has_rest(each)}  # of actors
@@ -167,9 +167,9 @@ class EngineDevices(Devices):
 
     def _seat(self, requirement: Requirement | None, workforce: Workforce, actions: Actions) -> bool:
         """
-        Give the seat of an idle worker to one of another kind, which a call needs; return whether that was done.
+        Give the seat of an idle worker to a worker of another kind that a call needs; return whether that was done.
 
-        The one that has lost it keeps its devices for a while, as any parked worker stays: see `woolexec.core.seats`.
+        The worker that lost it keeps its devices for a while, like any parked worker: see `woolexec.core.seats`.
         """
         idle = [worker for worker in workforce.seated if not worker.is_busy and not worker.stopping]
         if any(worker.offer.has(requirement) for worker in idle):

@@ -1,4 +1,4 @@
-"""Calls for certain workers: each of them, or the one with a number."""
+"""Calls that must run on particular workers: on each of them, or on the one with a number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Pinning:
-    """Has certain workers run calls; other calls there wait meanwhile."""
+    """Runs calls on particular workers; other calls there wait meanwhile."""
 
     def __init__(self, scheduler: Scheduler, actions: Actions) -> None:
         self._scheduler = scheduler
@@ -23,7 +23,7 @@ class Pinning:
 
     def run_on_all(self, make: Callable[[], Call]) -> list[tuple[Any, Call]]:
         """
-        Have each worker run a call of its own, including those behind links; start the workers that are missing.
+        Run one call on each worker, including those behind links; start the workers that are missing.
 
         :param make: makes one call
         :return: for each call the worker or the link, and the call
@@ -43,7 +43,7 @@ class Pinning:
         return made
 
     def run_on(self, number: int, call: Call) -> None:
-        """Have one worker run a call: the one with this number, counted modulo the number of workers."""
+        """Run a call on the worker with this number, modulo the number of workers."""
         workers = self._all_workers()
         if workers:
             self._run_on(workers[(number - 1) % len(workers)], call)

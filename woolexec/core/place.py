@@ -5,7 +5,7 @@ A place: something that runs calls, and what is known about the calls that it wa
 
     target               its main place          its lane
     a local worker       its main thread         its event loops and threads
-    a peer               its workers             theirs
+    a peer               its workers             their event loops and threads
 
 A call is recorded as outstanding at its place at the moment of the decision, before anything is sent.
 """
@@ -17,7 +17,7 @@ from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.window import BYTES, DEPTH, HORIZON, LOW
 
 USED_UP = -(1 << 62)
-"""What is left to run for a place that is to run nothing more, however many calls it gives back."""
+"""Number of calls left for a place that must run no more calls, however many it gives back."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from woolexec.resources import Requirement
 
     class Marks(Protocol):
-        """What a place has started, and what it must not start: see `woolexec.wire.shared_page`."""
+        """The calls that a place has started, and must not start: see `woolexec.wire.shared_page`."""
 
         @property
         def started(self) -> int:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
         @property
         def since(self) -> float:
-            """Return when it was started, in monotonic seconds."""
+            """Return when that call was started, in monotonic seconds."""
 
         def recall(self, number: int) -> int:
             """Recall this call and all with higher numbers; return the number of the call started last."""
@@ -57,10 +57,10 @@ class Place:
     `width` is the number of workers that it stands for.
     `target` is the worker or the peer that it belongs to, and `page` says what has been started there.
     `recalling` counts the recalls that it has not answered.  Nothing is sent meanwhile, so the recall covers all
-    unstarted calls.  `waiting` is the stack of its calls that wait for tasks of their own; `above` is the call that
-    runs on top of them.  `pinned` calls wait for this place and no other.  `offer` is what calls may require of it;
-    `candidate` is what is known of it if it is behind a link; `actor` is the one that a worker is for; `devices` are
-    what a worker has of them, see `woolexec.core.devices`.
+    unstarted calls.  `waiting` is the stack of its calls that wait for nested tasks; `above` is the call that runs on
+    top of them.  `pinned` calls wait only for this place.  `offer` is what calls may require of it; `candidate` is what
+    is known about it if it is behind a link; `actor` is the actor that a worker is for; `devices` are a worker's
+    devices, see `woolexec.core.devices`.
     """
 
     __slots__ = (
@@ -84,7 +84,7 @@ class Place:
 
     page: Marks
     is_lane = False
-    """It runs calls that do not run in a main thread: coroutines and streams."""
+    """Whether it runs calls that do not run in a main thread: coroutines and streams."""
 
     def __init__(self) -> None:
         self.outstanding: dict[int, Call] = {}
@@ -116,16 +116,16 @@ class Place:
 
     def has_room_for_outcome(self, call: Call | Chunk) -> bool:
         """
-        Return whether one more call with a rank may be sent, whose outcomes are about as large as the last one was.
+        Return whether one more call with a rank may be sent, assuming that its outcome is as large as the last one.
 
-        It would delay those that use what is made, and so free the memory that they take.
+        Too many of them would delay the calls that use the outcomes, and so free their memory.
         """
         ahead = len(self.outstanding)
         return ahead < 2 * self.width or call.function.outcome_size * ahead <= BYTES * self.width
 
     @property
     def is_supplied(self) -> bool:
-        """It has enough work ahead: refilling in larger steps takes fewer messages than one for each call that ends."""
+        """Whether it has enough work ahead: refilling in larger steps takes fewer messages than after each call."""
         # If payloads fill the window, a worker has few calls: it would run out before a refill at half the window.
         return len(self.outstanding) > 2 and (self.load > LOW or self.size > BYTES * 3 / 4)
 
@@ -152,11 +152,11 @@ class Place:
             self.remaining -= 1
 
     def is_certain(self, number: int) -> bool:
-        """Return whether a call has been started, whatever is recalled: the place has said so."""
+        """Return whether a call is known to have been started, regardless of recalls: the place has reported it."""
         return number == self.page.runs
 
     def free_arguments(self, call: Call) -> None:
-        """Let go of the arguments of a call that runs here, and that is not started again."""
+        """Drop the arguments of a call that runs here and will not be started again."""
         if call.number in self.outstanding:
             self.size -= len(call.payload)
         call.payload = b""
@@ -205,17 +205,17 @@ class Place:
 
     @property
     def runs(self) -> bool:
-        """A call runs here, or is about to; one that waits for its own tasks does not run."""
+        """Whether a call runs here, or is about to; one that waits for nested tasks does not run."""
         return bool(self.outstanding) and not (self.waiting and not self.above)
 
     @property
     def idle(self) -> bool:
-        """Nothing is outstanding, and it can take a call."""
+        """Whether nothing is outstanding, and it can take a call."""
         return not self.outstanding and self.ready and not self.recalling and not self.is_used_up
 
     @property
     def is_used_up(self) -> bool:
-        """It has been sent as many calls as it may run; the nested tasks of a waiting call do not count."""
+        """Whether it was sent as many calls as it may run; nested tasks of a waiting call do not count."""
         return self.remaining is not None and self.remaining <= 0
 
 
@@ -236,14 +236,14 @@ class Lane(Place):
         self.limit = limit
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
-        """Record a call as outstanding; it counts as one of the worker's, and starts as soon as it arrives there."""
+        """Record a call as outstanding; it counts towards the worker's limit, and starts as soon as it arrives."""
         super().sent(call, number, cost, size)
         if self.target.remaining is not None:
             self.target.remaining -= 1
 
     @property
     def is_used_up(self) -> bool:
-        """The worker has been sent as many calls as it may run."""
+        """Whether the worker was sent as many calls as it may run."""
         return bool(self.target.is_used_up)
 
 
@@ -257,7 +257,7 @@ class AnyOf:
 
     @property
     def is_far(self) -> bool:
-        """Calls whose values are with peers may run at one of them."""
+        """Whether calls whose values are at peers may run at one of them."""
         return any(place.candidate is not None for place in self._places)
 
     def has(self, requirement: Requirement | None) -> bool:

@@ -1,4 +1,4 @@
-"""The placement policies: which of the peers that may have a free place gets a call."""
+"""The placement policies: they choose among the peers that may have a free place for a call."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Placement(Protocol):
     """
 
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
-        """Choose where the next task goes; `task` is its name."""
+        """Return the candidate for the next task; `task` is its name."""
 
     def done(self, candidate: Candidate, seconds: float) -> None:
-        """Note that a task has ended there after running for `seconds`."""
+        """Note that a task has ended at this candidate after running for `seconds`."""
 
 
 class IdleFirst:
     """
-    The default: a peer known to have free places, preferably on this host; else the better of two at random.
+    The default: a peer known to have free places, preferably on this host; otherwise the better of two at random.
 
     The better one has fewer of this client's tasks per worker.
 
@@ -39,7 +39,7 @@ class IdleFirst:
     """
 
     weighs_bytes = True
-    """A peer that has the values of a task, and a free place, comes before those that would have to be sent them."""
+    """A peer with a free place that has the values of a task is preferred to peers that would have to be sent them."""
 
     def __init__(self, random: Random | None = None) -> None:
         self._random = random

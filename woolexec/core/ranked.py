@@ -15,7 +15,7 @@ _numbers = count()
 
 
 class Ranked:
-    """What the ready queue uses of a `deque`, with the call of the lowest rank in front wherever it was added."""
+    """The part of the `deque` interface that the ready queue uses; the call with the lowest rank is always in front."""
 
     __slots__ = ("_heap",)
 

@@ -2,12 +2,12 @@
 The ready queue: calls and chunks that wait for a worker.
 
 Guarantees:
-1. First in, first out.  What is given back goes to the front.  Nested tasks also go to the front, newest first, so that
-   a recursion runs depth first and uses little memory.
+1. First in, first out.  Calls that are given back go to the front.  Nested tasks also go to the front, newest first, so
+   that a recursion runs depth first and uses little memory.
 2. `claim` decides between a dispatcher that takes a call and another thread that cancels it: exactly one succeeds.
 3. Calls that differ in priority, requirement or client are in separate lines.  Lines of the same priority are served in
    turn, and a line that a place cannot serve does not keep other lines from that place.
-4. Calls with ranks are in lines of their own, lowest rank first, whenever they are added or given back.
+4. Calls with ranks are in separate lines, lowest rank first, no matter when they are added or given back.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from woolexec.resources import Line, Requirement
 
     class Offers(Protocol):
-        """What places offer: see `woolexec.core.offer`."""
+        """The offers of places: see `woolexec.core.offer`."""
 
         @property
         def is_far(self) -> bool:
-            """Calls whose values are with peers may run at one of them."""
+            """Whether calls whose values are at peers may run at one of them."""
 
         def has(self, requirement: Requirement | None) -> bool:
             """Return whether one of them could now run a call with this requirement."""
@@ -110,7 +110,7 @@ class ReadyQueue:
         self._limit = max(1024, 2 * len(kept))
 
     def give_back(self, call: Call) -> None:
-        """Put a call that was taken back at the front."""
+        """Put a recalled call at the front."""
         self._unclaimed.add(call)
         self._line_of(call.line).appendleft(call)
         if call.ancestor in self.children:
@@ -118,7 +118,7 @@ class ReadyQueue:
 
     @property
     def has_lines(self) -> bool:
-        """There is more than one line."""
+        """Whether there is more than one line."""
         return bool(self._lines)
 
     def head(self, offer: Offers | None = None, stuck: Container[Line | None] = ()) -> Call | Chunk | None:
@@ -159,7 +159,7 @@ class ReadyQueue:
         return None
 
     def take(self, call: Call) -> bool:
-        """Take the head, which is a call; return False if it has just been cancelled."""
+        """Take the head, which is a call; return False if it was just cancelled."""
         if self._lines:
             self.taken_from(call)
             self._line_of(call.line).popleft()
@@ -168,7 +168,7 @@ class ReadyQueue:
         return self.claim(call)
 
     def cut(self, entry: Call | Chunk, count: int) -> Call | None:
-        """Take the head, or the next `count` items of it if it is a chunk; None if it has just been cancelled."""
+        """Take the head, or its next `count` items if it is a chunk; None if it was just cancelled."""
         if isinstance(entry, Chunk):
             self.taken_from(entry)
             return entry.cut(count)
@@ -224,7 +224,7 @@ class ReadyQueue:
         return taken
 
     def take_away(self, is_hit: Callable[[Any], bool]) -> list[Call | Chunk]:
-        """Remove and return the calls and chunks in lines for peers that are hits, in their order."""
+        """Remove and return the calls and chunks that are hits, in lines that only peers serve, in their order."""
         taken: list[Call | Chunk] = []
         for key, line in self._lines.items():
             if key is None or not key.away:
@@ -238,16 +238,16 @@ class ReadyQueue:
         return [entry for entry in taken if isinstance(entry, Chunk) or entry in self._unclaimed]
 
     def lines(self) -> list[tuple[Line | None, deque[Call | Chunk]]]:
-        """Return the lines and their entries, cancelled ones included that have not reached the front."""
+        """Return the lines and their entries, including cancelled ones that have not reached the front."""
         return list(self._lines.items()) or [(None, self._line)]
 
     @property
     def claimable(self) -> int:
-        """The number of calls that can be claimed, of all queues that share them, with those that wait for values."""
+        """The number of claimable calls in all queues that share the set, including those that wait for values."""
         return len(self._unclaimed)
 
     def items(self) -> int:
-        """Return the number of items of maps that wait, but for one of each call; this looks at each entry."""
+        """Return the number of waiting items of maps, minus one for each call; this visits each entry."""
         found = 0
         for _, line in self.lines():
             for entry in [entry for entry in line if entry.__class__ is Chunk or entry.count]:
@@ -272,7 +272,7 @@ def requirement_of(entry: Any) -> Requirement | None:
 
 
 def _ranked() -> Any:
-    from woolexec.core.ranked import Ranked  # not before a program uses it
+    from woolexec.core.ranked import Ranked  # imported on first use
 
     return Ranked()
 

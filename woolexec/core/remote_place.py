@@ -1,4 +1,4 @@
-"""A place behind a link: what a client knows of the calls that it has sent to a peer."""
+"""A place behind a link: what a client knows about the calls that it has sent to a peer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 class Reports:
     """
-    What a peer has reported about the calls that it started: it stands for the shared page of a worker.
+    The reports of a peer about the calls that it started; used in place of the shared page of a worker.
 
     `since` is when it last reported that a call was started or has ended.
     """
 
     runs = 0
-    """No call: `RemotePlace.begun` says which."""
+    """Unused: see `RemotePlace.begun`."""
 
     def __init__(self, now: float) -> None:
         self.started = 0
@@ -42,12 +42,12 @@ class RemotePlace(Place):
     """
     A place behind a link, or the lane of one.
 
-    What it has started is known late.  `begun` are the calls that it has reported as started, and when; `short` are
-    those of them that were expected to be short, and do not run for much longer yet.  `wanted` says who must be told
-    whether a call could be taken back; `sent_at` is when a call was last sent to it, `asked_at` when it was asked to
-    give back calls (0.0: it has answered), `answered_at` when it last answered that, in monotonic seconds, and
-    `answers_in` how many seconds that took.  `on_the_way` is how long a call and its outcome travel, in seconds: as
-    much work is always ahead.
+    Starts of calls are known with a delay.  `begun` are the calls that were reported as started, and when; `short` are
+    those of them that were expected to be short and have not run for much longer yet.  `wanted` has the callbacks that
+    are told whether a call could be recalled.  In monotonic seconds, `sent_at` is when a call was last sent,
+    `asked_at` when the peer was asked to give back calls (0.0 if it has answered), and `answered_at` when it last
+    answered; `answers_in` is how many seconds that took.  `on_the_way` is how long a call and its outcome travel, in
+    seconds: this much work is always sent ahead.
 
     :param now: the time, in monotonic seconds
     """
@@ -80,11 +80,11 @@ class RemotePlace(Place):
 
     @property
     def _least_ahead(self) -> float:
-        """Seconds of work for each worker below which more is sent: enough until that arrives."""
+        """Seconds of work for each worker below which more is sent: enough until it arrives."""
         return max(HORIZON / 2, self.on_the_way)
 
     def spares(self, values: Sequence[Any]) -> int:
-        """Return how many bytes of these values need not be sent there, because they are there."""
+        """Return how many bytes of these values the peer already has."""
         return 0
 
     def has(self, requirement: Requirement | None) -> bool:
@@ -93,12 +93,12 @@ class RemotePlace(Place):
 
     @property
     def is_supplied(self) -> bool:
-        """It has enough work ahead: refilling it in larger steps takes fewer messages."""
+        """Whether it has enough work ahead: refilling it in larger steps takes fewer messages."""
         return len(self.outstanding) > self.width and self.load > self._least_ahead * self.width
 
     @property
     def can_accept(self) -> bool:
-        """A call that is submitted now might start there at once."""
+        """Whether a call that is submitted now might start there at once."""
         return self.ready and not self.candidate.is_full and len(self.outstanding) < self.width
 
     @property
@@ -120,11 +120,11 @@ class RemotePlace(Place):
 
     def note_overdue(self, now: float, least: float) -> None:
         """
-        Count calls as long that were expected to be short, and have run for twice as long as expected.
+        Count calls as long that were expected to be short, but have run for twice as long as expected.
 
-        How long they still take is not known; what was sent behind them may wait for long.
+        How long they will still run is unknown; calls that were sent behind them may wait for long.
 
-        :param least: minimum time that a call has run which counts as long, in seconds
+        :param least: minimum seconds that a call must have run to count as long
         """
         for number in [number for number in self.short if now - self.begun[number] > least]:
             call = self.outstanding[number]
@@ -135,11 +135,11 @@ class RemotePlace(Place):
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
         """Record a call as outstanding here, at the moment of the decision."""
-        Place.sent(self, call, number, cost, size)  # `super()` takes time, and this is for each call
+        Place.sent(self, call, number, cost, size)  # faster than `super()`; this runs for each call
         self.page.sent = number
 
     def is_certain(self, number: int) -> bool:
-        """Return whether a call has been started, whatever is recalled."""
+        """Return whether a call is known to have been started, regardless of recalls."""
         return number in self.begun
 
     def gone(self, number: int, size: int) -> Call | None:

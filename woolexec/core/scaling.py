@@ -1,5 +1,5 @@
 """
-How many peers a launcher should have: when to start more, and when to let one go.
+How many peers a launcher should have: when to start more, and when to stop one.
 
 ::
 
@@ -7,13 +7,12 @@ How many peers a launcher should have: when to start more, and when to let one g
                   |                         '------- lost ---------------------------> (forgotten)
                   '---- failed: a pause, which doubles -------------------------------> (forgotten)
 
-1. Enough peers are wanted to do what waits and runs within a horizon: the time that a peer takes to start, as it was
-   learned, but not less than `HORIZON`.  More would mostly wait for work that is done before they are ready.
-2. How long a call takes is learned too.  Until a call has ended, it takes at least as long as the oldest one has run.
-3. A peer is stopped when it has been idle for `idle_timeout`, and only down to what is wanted; one that is still
-   starting, when that many have been too many for as long.  So neither a short gap nor a short burst changes anything
-   twice.
-4. After a start that failed, or a peer that was lost soon after it, the next start waits, at first for `PAUSE`.
+1. There should be enough peers to finish the waiting and running work within a horizon: the measured time that a peer
+   takes to start, but at least `HORIZON`.  More peers would mostly become ready after the work is done.
+2. The run time of a call is measured too.  Before a call has ended, the age of the oldest one is the lower bound.
+3. A peer is stopped when it has been idle for `idle_timeout` and is not wanted; a starting peer, when there have been
+   too many for that long.  So a short gap or a short burst does not stop and start peers.
+4. After a failed start, or if a peer is lost soon after its start, the next start waits, at first for `PAUSE`.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 HORIZON = 5.0
-"""Seconds within which the work should be done, if peers start as fast as that."""
+"""Seconds within which the work should be done, if peers start that fast."""
 
 GUESS = 1.0
-"""Seconds that a call is taken to last while nothing is known."""
+"""Assumed run time of a call, in seconds, while nothing is known."""
 
 PAUSE, LONGEST = 1.0, 300.0
-"""Seconds before the next start after one that failed: at first, and at most."""
+"""Seconds before the next start after a failed one: at first, and the maximum."""
 
 EARLY = 10.0
-"""A peer that is lost within this many seconds counts as a start that failed."""
+"""A peer that is lost within this many seconds counts as a failed start."""
 
 CONNECTS = 10.0
-"""Seconds within which a peer that was found is connected, if that can be."""
+"""Seconds within which a peer that was found should be connected."""
 
 _LEARN = 0.3
 
@@ -56,26 +55,26 @@ class Scaling:
     """
     The peers of one launcher, by their keys.
 
-    :param least: number of peers that are kept, whatever there is to do
-    :param most: maximum number of peers, those that are starting or stopping included
+    :param least: number of peers that are kept even without work
+    :param most: maximum number of peers, including those that are starting or stopping
     :param idle_timeout: seconds after which an idle peer is stopped
     """
 
     def __init__(self, least: int, most: int, idle_timeout: float) -> None:
         self.least, self.most, self.idle_timeout = least, most, idle_timeout
         self.start_seconds: float | None = None
-        """How long a peer takes from its start until it is ready; None: none has been ready yet."""
+        """How long a peer takes from its start until it is ready; None if none has been ready yet."""
         self.failures = 0
-        """Starts that failed one after the other."""
+        """Number of starts that failed in a row."""
         self._peers: dict[str, _Peer] = {}
-        self._asked = 0  # starts that have been asked for, and have neither begun nor failed
+        self._asked = 0  # requested starts that have neither begun nor failed
         self._next_start = 0.0
         self._surplus_since: float | None = None
 
     # -- what happened ------------------------------------------------------------------------------------------
 
     def started(self, keys: Iterable[str], asked: int, now: float) -> None:
-        """Note what came of a request for `asked` peers: those with these keys are starting."""
+        """Note the result of a request for `asked` peers: those with these keys are starting."""
         keys = list(keys)
         self._asked -= asked
         for key in keys:
@@ -84,7 +83,7 @@ class Scaling:
             self._failed(now)
 
     def found(self, key: str, now: float) -> None:
-        """Note that it is known where a peer is."""
+        """Note that the address of a peer is known."""
         peer = self._peers.setdefault(key, _Peer(now))
         peer.found = min(peer.found, now)
 
@@ -113,7 +112,7 @@ class Scaling:
         peer.is_busy = is_busy
 
     def gone(self, key: str, now: float) -> None:
-        """Note that a peer has ended, or was lost, or will never be there."""
+        """Note that a peer has ended, was lost, or will never start."""
         peer = self._peers.pop(key, None)
         if peer is not None and not peer.is_stopping and (not peer.is_ready or now - peer.since < EARLY):
             self._failed(now)
@@ -123,13 +122,13 @@ class Scaling:
         self.failures = min(self.failures + 1, 16)
 
     def retry(self) -> None:
-        """Start the next peers without a pause: what was wrong may be mended."""
+        """Start the next peers without a pause: the cause of failures may be gone."""
         self._next_start, self.failures = 0.0, 0
 
     # -- what to do ---------------------------------------------------------------------------------------------
 
     def is_starting(self, now: float) -> bool:
-        """Return whether peers have been asked for, or are starting; one that cannot be connected has started."""
+        """Return whether peers are requested or starting; a peer that cannot be connected counts as started."""
         return self._asked > 0 or any(
             not peer.is_ready and now < peer.found + CONNECTS for peer in self._peers.values()
         )
@@ -139,7 +138,7 @@ class Scaling:
         Return how many peers there should be.
 
         :param lines: for each kind of call, how many wait or run, and how many of them one peer runs at once
-        :param seconds: mean run time of a call; None: none has ended
+        :param seconds: mean run time of a call; None if none has ended
         :param oldest: seconds for which the oldest call has run
         """
         each = max(oldest, GUESS if seconds is None else seconds)
@@ -153,7 +152,7 @@ class Scaling:
         """
         Return how many peers to start now, and which to stop.
 
-        The parameters are those of `wanted`.  What is returned counts as asked for, and as stopping, from now on.
+        The parameters are those of `wanted`.  The returned peers count as requested, or as stopping, from now on.
         """
         wanted = self.wanted(lines, seconds, oldest)
         staying = {key: peer for key, peer in self._peers.items() if not peer.is_stopping}
@@ -164,13 +163,13 @@ class Scaling:
             if more <= 0 or now < self._next_start:
                 return 0, []
             if self.failures:
-                more = 1  # one is enough to see whether it works again
+                more = 1  # one is enough to see whether starts work again
             self._asked += more
             return more, []
         return 0, self._stop(staying, count - wanted, now)
 
     def _stop(self, staying: dict[str, _Peer], surplus: int, now: float) -> list[str]:
-        """Choose which of the peers that are too many to stop: first those that are not ready, the youngest first."""
+        """Choose which surplus peers to stop: first those that are not ready, the youngest first."""
         if surplus <= 0:
             self._surplus_since = None
             return []

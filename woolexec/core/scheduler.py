@@ -1,10 +1,9 @@
 """
-The scheduler: which calls go to which places, which come back, and what becomes of the calls of a place that is gone.
+The scheduler: which calls go to which places, which are recalled, and what happens to the calls of a lost place.
 
-It is pure: it has no sockets, threads or clock of its own.  The engine reports what happened (`joined`, `raised`,
-`refused`, ...), then lets it act (`feed`, `balance`); what it decides is carried out by `Actions`.  All rules on which
-I1-I7 of the fault list depend are in this package, and ``tests/core/test_simulation.py`` runs these classes against
-thousands of seeded histories.
+It is pure: it has no sockets, threads or clock.  The engine reports events (`joined`, `raised`, `refused`, ...), then
+lets it act (`feed`, `balance`); `Actions` carries out its decisions.  All rules on which I1-I7 of the fault list depend
+are in this package, and ``tests/core/test_simulation.py`` runs these classes against thousands of seeded histories.
 
 ::
 
@@ -51,17 +50,17 @@ if TYPE_CHECKING:
 
 class Scheduler:
     """
-    Decides, for all places.
+    Makes the decisions for all places.
 
     :param limit: maximum number of local workers
     :param offer: what calls may require of the local workers
     :param policy: chooses among peers
     :param clock: returns monotonic seconds
-    :param share: the seats of the local workers, if they share them with those of others; `limit` is then 0
+    :param share: the seats of the local workers, if these are shared with other clients; `limit` is then 0
     """
 
     actors: Actors | None = None
-    """Made with the first actor."""
+    """Created with the first actor."""
 
     on_waiting: Callable[[], object] | None = None
     """Called once, when something waits that no place can take."""
@@ -78,11 +77,11 @@ class Scheduler:
     ) -> None:
         number = itertools.count(1).__next__
         self.main = Group(number)
-        self.lanes = Group(number, self.main.queue)  # of calls outside main threads
+        self.lanes = Group(number, self.main.queue)  # for calls outside main threads
         self.held = Held(self.main.queue, partial(self.add, is_offered=True))
         self.workforce = Workforce(limit)
         self.workers = self.workforce.workers
-        self.all_workers: dict[int, Any] = {}  # those of actors too, which are sent nothing else
+        self.all_workers: dict[int, Any] = {}  # including those of actors, which are sent no other calls
         self.links: list[Any] = []
         self.balancing = Balance(self.main, self.workforce, self.links, actions, clock)
         queues = (self.main.queue, self.lanes.queue)
@@ -100,7 +99,7 @@ class Scheduler:
 
     @cached_property
     def offering(self) -> Offering:
-        """Offers calls to peers; made when it is needed, because loading it makes the start of a pool longer."""
+        """Offers calls to peers; created on first use, so that pools start faster."""
         from woolexec.core.offering import Offering
         from woolexec.core.policies import IdleFirst
 
@@ -110,19 +109,19 @@ class Scheduler:
 
     @property
     def places(self) -> list[Any]:
-        """All places where calls may be outstanding: of workers, of peers, and the lanes of both; from any thread."""
+        """All places where calls may be outstanding: workers, peers, and the lanes of both; from any thread."""
         targets = [*tuple(self.all_workers.values()), *tuple(self.links)]
         return [*targets, *(target.lane_place for target in targets)]
 
     @property
     def has_waiting(self) -> bool:
-        """Something is queued, or waits for values."""
+        """Whether something is queued, or waits for values."""
         if self.actors is not None and self.actors.has_waiting:
             return True
         return self.main.queue.head() is not None or self.lanes.queue.head() is not None or bool(self.held)
 
     def take_waiting(self) -> list[Call | Chunk]:
-        """Remove and return everything that is queued, or waits for values."""
+        """Remove and return everything that is queued or waits for values."""
         lives = [] if self.actors is None else self.actors.queue.clear()
         return self.main.queue.clear() + self.lanes.queue.clear() + self.held.clear() + lives
 
@@ -135,7 +134,7 @@ class Scheduler:
         return next((place.outstanding[number] for place in self.places if number in place.outstanding), None)
 
     def can_accept(self) -> bool:
-        """Return whether a submitting thread wakes the engine: a new call could be sent at once, or is waited for."""
+        """Return whether a submitting thread must wake the engine: a new call could be sent at once, or is awaited."""
         for worker in self.workers.values():  # this runs in every round, and a generator costs more than the loop
             if not worker.outstanding:
                 return True
@@ -150,7 +149,7 @@ class Scheduler:
         """
         Queue a call or a chunk.
 
-        :param is_offered: it is a chunk, or a call that is claimable already
+        :param is_offered: it is a chunk, or a call that is already claimable
         """
         if isinstance(entry, Call) and not is_offered:
             self.main.queue.offer(entry)
@@ -176,7 +175,7 @@ class Scheduler:
             self._share.want()
 
     def heard(self, worker: Any) -> None:
-        """Send a worker the calls that it can take, after its frames have been handled."""
+        """Send a worker the calls that it can take, after its frames were handled."""
         if worker.actor is not None:
             self.actors.heard(worker)  # type: ignore[union-attr]  # there are actors
             return
@@ -252,7 +251,7 @@ class Scheduler:
                     self._actions.dismiss(worker)
 
     def recall(self, place: Place, since: int = 0, waiting: int = 0) -> None:
-        """Take back the calls that a place has not started, from call `since` on (default: all), and send the mark."""
+        """Recall the calls that a place has not started, from call `since` on (default: all), and send the mark."""
         group = self.lanes if place.is_lane else self.main
         self._actions.send_recall(place, group.recall(place, since), waiting)
 
@@ -292,7 +291,7 @@ class Scheduler:
             self.workforce.parked.pop(target, None)
         else:
             self.links.remove(target)
-            self.unmet.check()  # it may have been the only one that offers what calls require
+            self.unmet.check()  # it may have been the only one that meets the requirements of calls
         lost = self.main.leave(target, target.last_started)
         lost += self.lanes.leave(target.lane_place, target.lane_place.last_started)
         if self._share is not None and target.candidate is None:
@@ -329,7 +328,7 @@ class Scheduler:
         return retries_left(call.options, call.attempts, types) and is_wanted(call)
 
     def waits(self, worker: Any, number: int, serial: int) -> None:
-        """Note that a call waits for its own tasks; take back the calls behind it, so that its place can run them."""
+        """Note that a call waits for nested tasks; recall the calls behind it, so that its place can run those."""
         self.main.wait(worker, number)
         if worker.recalling or worker.unstarted(worker.page.started):
             self.recall(worker, waiting=serial)
@@ -345,7 +344,7 @@ class Scheduler:
 
 
 def retire(scheduler: Scheduler, worker: Any) -> None:
-    """Have a worker without a permit leave after the calls that it has begun; it still runs their nested tasks."""
+    """Let a worker without a permit leave after the calls that it has begun; it still runs their nested tasks."""
     for place in (worker, worker.lane_place):
         if place.unstarted(place.page.started):
             scheduler.recall(place)
@@ -353,7 +352,7 @@ def retire(scheduler: Scheduler, worker: Any) -> None:
 
 
 def may_queue(scheduler: Scheduler, entry: Call | Chunk) -> bool:
-    """Return whether an entry with a line of its own is to be queued; if not, it was failed, or waits elsewhere."""
+    """Return whether to queue an entry with a line; if not, it has failed, or waits elsewhere."""
     actor: Any = entry.line.actor if entry.line is not None else None
     if actor is not None:
         actor.add(entry)
@@ -366,13 +365,13 @@ def may_queue(scheduler: Scheduler, entry: Call | Chunk) -> bool:
 
 
 def has_unplaced(scheduler: Scheduler) -> bool:
-    """Return whether calls wait, or actors that are to be made."""
+    """Return whether calls wait, or actors that must be created."""
     actors = scheduler.actors
     return scheduler.has_waiting or (actors is not None and actors.queue.head() is not None)
 
 
 def _is_met_here_only(scheduler: Scheduler, requirement: Requirement | None) -> bool:
-    """Return whether workers here can run what requires this, and no peer can."""
+    """Return whether workers here, and no peers, can run calls with this requirement."""
     if requirement is None or not scheduler.workforce.full or not scheduler.offer.meets(requirement):
         return False
     return not any(link.offer.meets(requirement) for link in scheduler.links)
@@ -388,5 +387,5 @@ def fail_outstanding(target: Any, error: BaseException) -> None:
 
 
 def is_wanted(call: Call) -> bool:
-    """Return whether somebody still wants the outcome."""
+    """Return whether the outcome is still wanted."""
     return bool(getattr(call.receiver, "is_wanted", True))

@@ -2,16 +2,16 @@
 How the clients of a peer share its workers: each worker serves one client, and seats bound the calls that run at once.
 
 A client holds seats; each of its workers that has one may run calls in its main thread.  A worker without a seat is
-parked: it is sent no calls for its main thread, but finishes what runs in its lane.  A client that wants one more seat
+parked: it is sent no calls for its main thread, but finishes the calls in its lane.  A client that wants one more seat
 gets, in this order, a free one, that of the worker that has been idle longest, or one of the client that holds most, as
-soon as one of its calls ends.  Clients that hold equally many take turns, short ones if who waits needs little.
+soon as one of its calls ends.  Clients that hold equally many take turns, short ones if the waiting one needs little.
 
-A call that waits for tasks of its own needs no seat, and goes on without asking when they have ended.  If its worker
-was parked meanwhile, it takes a seat although none may be free: there are then fewer than none, nobody is given one,
-and of the others the client that holds most gives one back as soon as one of its calls ends.
+A call that waits for nested tasks needs no seat, and continues without asking when these have ended.  If its worker was
+parked meanwhile, it takes a seat even if none is free.  The number of free seats is then negative: no client is given
+one, and the client among the others that holds most gives one back as soon as one of its calls ends.
 
-A parked worker that has nothing to do is kept for a while, so that its client need not start another one when its turn
-comes again: of all clients together as many as there are seats or, if these are more, clients.
+An idle parked worker is kept for a while, so that its client need not start another one at its next turn: for all
+clients together, as many as there are seats or clients, whichever is more.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
             """Send a worker the calls that it can take."""
 
         def recall(self, place: Any, since: int = 0) -> None:
-            """Take back the calls that a place has not started, from this one on."""
+            """Recall the calls that a place has not started, from this one on."""
 
 
 TURN = 0.05
-"""Seconds that a client keeps a seat that it uses, before one that holds fewer may have it."""
+"""Seconds that a client keeps a seat that it uses before a client that holds fewer may get it."""
 
 
 class Seats:
@@ -64,7 +64,7 @@ class Seats:
         self.clock = clock
         self._after = after
         self._shares: list[Share] = []
-        self._line: dict[Share, None] = {}  # those that want one more seat, in the order in which they asked
+        self._line: dict[Share, None] = {}  # clients that want one more seat, in the order of their requests
         self._spares = Spares(clock, after)
         self._is_settling = False
         self._rouses_at = inf
@@ -95,7 +95,7 @@ class Seats:
         return share.held < self.count and (self.free > 0 or self._giver(share) is not None)
 
     def take_spare(self, share: Share) -> None:
-        """Give a client a seat that is free, or that of a worker that does nothing at all."""
+        """Give a client a free seat, or that of a completely idle worker."""
         if self.free <= 0 < self.count - share.held:
             others = [each for each in self._shares if each is not share and each.rests_since is not None]
             if others:
@@ -106,7 +106,7 @@ class Seats:
 
     @property
     def has_line(self) -> bool:
-        """Clients wait for one more seat."""
+        """Whether clients wait for one more seat."""
         return bool(self._line)
 
     def freed(self, count: int = 1) -> None:
@@ -115,7 +115,7 @@ class Seats:
         self.settle()
 
     def overdraw(self, share: Share) -> None:
-        """Give a client a seat for a call that has gone on, whether one is free or not."""
+        """Give a client a seat for a call that has continued, even if none is free."""
         self.free -= 1
         share.since = self.clock()
         if self.free + self._owed < 0:
@@ -123,15 +123,15 @@ class Seats:
             max(others or [share], key=lambda each: (each.held - each.owes, -each.since)).give()
 
     def keep(self, share: Share, worker: Any) -> None:
-        """Keep a parked worker that has nothing to do, for a while."""
+        """Keep an idle parked worker for a while."""
         self._spares.keep(worker, share.dismiss, max(self.count, len(self._shares)))
 
     def use(self, worker: Any) -> None:
-        """Note that a worker has something to do, or is gone."""
+        """Note that a worker is no longer idle, or is gone."""
         self._spares.use(worker)
 
     def settle(self) -> None:
-        """Give free seats to those that wait, and ask others for what is missing."""
+        """Give free seats to waiting clients, and ask others for the missing ones."""
         if self._is_settling:
             return
         self._is_settling = True
@@ -148,7 +148,7 @@ class Seats:
             self._is_settling = False
 
     def _ask(self) -> bool:
-        """Ask a client for a seat that nobody was asked for yet; return whether one is free now."""
+        """Ask a client for a seat that no client was asked for yet; return whether one is free now."""
         for share in list(self._line)[max(0, self._owed + self.free) :]:
             giver = self._giver(share)
             if giver is not None:
@@ -159,11 +159,11 @@ class Seats:
 
     @property
     def _owed(self) -> int:
-        """The number of seats that clients give back as soon as calls of their own have ended."""
+        """The number of seats that clients will give back as soon as their calls have ended."""
         return sum(share.owes for share in self._shares)
 
     def _giver(self, wanting: Share) -> Share | None:
-        """Choose the client that gives a seat to another; None if none is to give one now."""
+        """Choose the client that gives a seat to another; None if none must give one now."""
         others = [share for share in self._shares if share is not wanting and share.held > share.owes]
         idle = [(since, at) for at, share in enumerate(others) if (since := share.idle_since) is not None]
         if idle:
@@ -194,22 +194,22 @@ class Share:
     """
     The seats of one client.
 
-    :param wake: has its engine act soon
+    :param wake: wakes its engine
     """
 
     def __init__(self, seats: Seats, wake: Callable[[], object]) -> None:
         self.seats = seats
         self.wake = wake
         self.owes = 0
-        """The number of seats that it gives back as soon as calls of its own have ended."""
+        """The number of seats that it gives back as soon as its calls have ended."""
         self.since = 0.0  # when it was given its last seat, in monotonic seconds
-        self.needs = 0.0  # seconds for which it used a seat last, until no call waited; at most a turn
+        self.needs = 0.0  # seconds for which it last used a seat until no call waited; at most a turn
         self._held_back: list[Any] = []  # sent no calls until a seat is given back
         self._is_held = False  # it gets no seats
 
     def bind(self, scheduler: Scheduler, dismiss: Callable[[Any], object]) -> None:
         """
-        Set whose seats these are.
+        Set the scheduler that uses these seats.
 
         :param dismiss: lets an idle worker exit
         """
@@ -234,25 +234,25 @@ class Share:
 
     @property
     def rests_since(self) -> float | None:
-        """The same of the workers in which no coroutine or stream runs either."""
+        """Like `idle_since`, for workers that run no coroutine or stream either."""
         return self._since(lambda worker: worker.is_busy)
 
     def _since(self, is_in_use: Callable[[Any], bool]) -> float | None:
         if self.owes:
             return None
         seated = self._workforce.seated
-        if len(seated) < self.held:  # it has just been given, unless no call waits
+        if len(seated) < self.held:  # it was just given, unless no call waits
             return 0.0 if self._scheduler.main.queue.head() is None else None
         return min((worker.page.since for worker in seated if not is_in_use(worker)), default=None)
 
     @property
     def has_pinned(self) -> bool:
-        """Calls are pinned to workers that have no seat."""
+        """Whether calls are pinned to workers that have no seat."""
         return bool(self._workforce.parked) and any(worker.pinned for worker in self._workforce.parked)
 
     @property
     def could_grow(self) -> bool:
-        """It would get one more seat if it asked for one."""
+        """Whether it would get one more seat if it asked for one."""
         return not (self.owes or self._is_held) and self.seats.could_give(self)
 
     def want(self) -> bool:
@@ -263,7 +263,7 @@ class Share:
         return self.held > held
 
     def take_spare(self) -> None:
-        """Take a seat that nobody uses, if there is one."""
+        """Take an unused seat, if there is one."""
         if not (self.owes or self._is_held):
             self.seats.take_spare(self)
 
@@ -277,7 +277,7 @@ class Share:
         self.wake()
 
     def resumed(self, worker: Any) -> None:
-        """Take a seat for a worker whose call has gone on after it waited for its tasks, if it was parked meanwhile."""
+        """Take a seat for a worker whose call continues after waiting for nested tasks, if it was parked meanwhile."""
         if worker in self._workforce.parked and worker.runs and not self._is_held:
             self._workforce.parked.pop(worker)
             self.seats.use(worker)
@@ -293,7 +293,7 @@ class Share:
         self._scheduler.heard(worker)
 
     def give(self) -> None:
-        """Give one seat back: at once if one is not in use, else as soon as a call ends."""
+        """Give one seat back: at once if one is unused, otherwise as soon as a call ends."""
         self.wake()
         self.owes += 1
         self.check()
@@ -306,7 +306,7 @@ class Share:
                 self._recall(worker)
 
     def _recall(self, worker: Any) -> None:
-        """Take back all but the first call: one that a new worker has not started yet ends its client's turn too."""
+        """Recall all calls but the first: even one that a new worker has not started yet ends its client's turn."""
         if len(worker.outstanding) > 1 and not worker.recalling and not worker.waiting:
             self._scheduler.recall(worker, since=sorted(worker.outstanding)[1])
 
@@ -314,7 +314,7 @@ class Share:
         """
         Give all seats back, and take none, until `go_on` is called: nothing is read from the workers meanwhile.
 
-        Nobody would learn when their calls end, so a client that reads no outcomes would never give its seats back.
+        The ends of their calls would not be noticed, so a client that reads no outcomes would keep its seats forever.
         """
         self._is_held = True
         self.seats.withdraw(self)
@@ -346,7 +346,7 @@ class Share:
         self.check()
 
     def check(self) -> None:
-        """Give back the seats that it owes and does not use, and look at what parked workers do."""
+        """Give back the seats that it owes and does not use, and check the parked workers."""
         workforce = self._workforce
         while self.owes:
             seated = workforce.seated

@@ -1,14 +1,14 @@
 """
-From whom each of several targets gets one value: each that has it gives it, to a few at a time.
+How a value is distributed to several targets: each target that has it sends it on, to a few others at a time.
 
 ::
 
-    waits     those that could give it to the target are busy, or are getting it themselves
+    waits     the targets that could send it are busy, or are still receiving it
     takes     it is on its way, from another target or from the owner
-    holds     the target has it, and can give it
+    holds     the target has it, and can send it
 
-The owner gives it only while no other holder is within reach.  So a value that many targets need at once leaves the
-owner twice, and each target that gets it then serves two more.
+The owner sends it only while no other holder is within reach.  So the owner sends a value that many targets need at
+once only twice, and each target that has received it serves two more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 AT_ONCE = 2
-"""Maximum number of targets that one holder, or the owner, gives a value to at the same time."""
+"""Maximum number of targets to which one holder, or the owner, sends a value at the same time."""
 
 
 class Sharing:
@@ -36,16 +36,16 @@ class Sharing:
         self._nearness = nearness
         self._waiting: dict[Any, None] = {}
         self.taking: dict[Any, Any] = {}
-        """From whom; None: from the owner."""
+        """By target: the sender; None: the owner."""
         self.holders: dict[Any, bytes] = {}
-        """With the key by which others get it there."""
+        """By target: the key with which others fetch it there."""
 
     def add(self, target: Any) -> None:
         """Note that a target needs the value."""
         self._waiting[target] = None
 
     def next(self) -> tuple[Any, Any] | None:
-        """Return a target that is to be given the value now, and by whom: None is the owner; None: all must wait."""
+        """Return the next target to be sent the value, and the sender, None being the owner; None if all must wait."""
         busy = Counter(self.taking.values())
         free = [holder for holder in self.holders if busy[holder] < AT_ONCE]
         for target in self._waiting:
@@ -59,25 +59,25 @@ class Sharing:
         return None
 
     def _must_wait(self, target: Any, *, is_owner_free: bool) -> bool:
-        """Return whether a target waits for another one, instead of troubling the owner."""
+        """Return whether a target waits for another one, instead of loading the owner."""
         others = self.holders if is_owner_free else chain(self.holders, self.taking)
         return any(self._nearness(target, other) for other in others)
 
     def hold(self, target: Any, key: bytes) -> None:
-        """Note that a target has the value; without a key, it cannot give it."""
+        """Note that a target has the value; without a key, it cannot send it."""
         self.taking.pop(target, None)
         if key:
             self.holders[target] = key
 
     def fail(self, target: Any) -> bool:
-        """Note that a target could not get it from another one, so that the owner gives it; return False if it did."""
+        """Note that a target could not get it from another one, so that the owner sends it; return False if it did."""
         if self.taking.get(target) is None:
             return False
         self.taking[target] = None
         return True
 
     def takers(self, giver: Any) -> list[Any]:
-        """Return those to which a target is giving the value."""
+        """Return the targets to which a target is sending the value."""
         return [target for target, each in self.taking.items() if each is giver]
 
     def remove(self, target: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which tasks run so much longer than others of their function that somebody should know, and when to look next."""
+"""Finds the tasks that run much longer than others of their function, and decides when to check next."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from woolexec.core.histogram import Histogram
 
     Running = tuple[int, float | None, int, Histogram | None]
-    """The number of a call; since when it runs, None if that is not known; how many items it has, 0 if it is
-    none of a map; the run times of those of its function that have ended."""
+    """The number of a call; its start time, None if unknown; its number of items, 0 if it is not part of a map; the run
+    times of the ended calls of its function."""
 
 FACTOR = 10.0
 """A slow call has run this many times longer than 95 % of the others took."""
@@ -19,14 +19,14 @@ ENOUGH = 5
 """Number of calls that must have ended before one can be slow."""
 
 SHORTEST = 0.1
-"""Minimum seconds between two looks."""
+"""Minimum seconds between two checks."""
 
 
 class SlowTasks:
     """
     Names each slow call once.
 
-    :param after: seconds that a call must have run at least, to be slow
+    :param after: minimum seconds that a call must have run to be slow
     """
 
     def __init__(self, after: float) -> None:
@@ -37,10 +37,10 @@ class SlowTasks:
 
     def judge(self, running: Iterable[Running], now: float) -> tuple[dict[int, tuple[float, float]], float]:
         """
-        Return the slow calls that were not named before, and the seconds until the next look.
+        Return the slow calls that were not named before, and the seconds until the next check.
 
         :param running: all calls that run now
-        :return: of each slow call how long it has run, and what 95 % of such calls do not exceed, in seconds
+        :return: for each slow call how long it has run, and what 95 % of such calls do not exceed, in seconds
         """
         seen: dict[int, float] = {}
         slow: dict[int, tuple[float, float]] = {}

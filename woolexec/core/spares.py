@@ -1,4 +1,4 @@
-"""Workers that have neither a seat nor anything to do: kept for a while, because their client's turn may come again."""
+"""Idle workers without a seat, which are kept for a while for the next turn of their client."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Spares:
 
     def __init__(self, clock: Callable[[], float], after: Callable[[float, Callable[[], object]], object]) -> None:
         self._clock, self._after = clock, after
-        self._kept: dict[Any, tuple[Callable[[Any], object], float]] = {}  # what dismisses them, and since when
+        self._kept: dict[Any, tuple[Callable[[Any], object], float]] = {}  # their dismiss functions, and since when
 
     def keep(self, worker: Any, dismiss: Callable[[Any], object], most: int) -> None:
-        """Keep a worker; if there are more than `most`, let the one go that was kept longest."""
+        """Keep a worker; if there are more than `most`, dismiss the one that was kept longest."""
         if worker in self._kept:
             return
         if not self._kept:
@@ -34,7 +34,7 @@ class Spares:
             self._let_go(next(iter(self._kept)))
 
     def use(self, worker: Any) -> None:
-        """Note that a worker has something to do, or is gone."""
+        """Note that a worker is no longer idle, or is gone."""
         self._kept.pop(worker, None)
 
     def _let_go(self, worker: Any) -> None:
@@ -42,7 +42,7 @@ class Spares:
         dismiss(worker)
 
     def _let_old_ones_go(self) -> None:
-        """Let those go that were kept for long enough."""
+        """Dismiss the workers that were kept for long enough."""
         for worker, (_, since) in list(self._kept.items()):
             if (left := since + SPARE - self._clock()) > 0:
                 self._after(left, self._let_old_ones_go)

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-"""The folder of this package, whose frames are left out where they only lead to the task."""
+"""The folder of this package, whose frames are left out if they only lead to the task."""
 
 IN_C = "in C code: the interpreter did not answer"
 HELD = "GIL held: other code in its worker keeps the interpreter"
 STOPPED = "its worker is stopped by a signal"
 ENDED = "its worker has just ended"
 OF_LOOP = "GIL held: this is the stack of its event loop, which may run another task"
-IN_C_ALONE = "it runs a function in C, or what Woolexec does before and after it"
+IN_C_ALONE = "it runs a function in C, or woolexec's code before or after it"
 NO_ANSWER = "its peer did not answer in time"
 SILENT = "its worker did not answer in time"
 
 _LINES, _FIRST = 60, 20
-"""Maximum number of frames of a stack, and how many of them are the outermost ones."""
+"""Maximum number of frames of a stack, and how many of them are outermost ones."""
 
 LONGEST = 400
 """Maximum length of a line, in characters."""
@@ -56,14 +56,14 @@ def text_of(frames: Sequence[str]) -> str:
 
 
 def safe(text: str) -> str:
-    """Return a stack that somebody else has sent, cut and made printable line by line."""
+    """Return a stack from another process, shortened and made printable line by line."""
     kept = [printable(line, LONGEST * 3) for line in text[:SIZE].split("\n")]
     return "\n".join(kept) + ("\n  ..." if len(text) > SIZE else "")
 
 
 def of_dump(dump: str) -> str:
     """
-    Return the stack of a task from what `faulthandler` has dumped of its thread, which is the most recent call first.
+    Return the stack of a task from the dump of its thread by `faulthandler`, which has the most recent call first.
 
     :return: empty if the thread runs no task
     """
@@ -78,10 +78,10 @@ _RUNS = {"_run_call", "_run_span", "_call", "_obey"}
 
 def of_task(frames: Sequence[tuple[str, str, Any]]) -> list[Any]:
     """
-    Return what belongs to the innermost task of a stack, outermost first.
+    Return the frames of the innermost task of a stack, outermost first.
 
     :param frames: file, function and the rest of each frame, outermost first
-    :return: the rest of those that are left
+    :return: the rest of each remaining frame
     """
     first = 0
     for index, (file, function, _) in enumerate(frames):
@@ -97,7 +97,7 @@ _IMPORTING = "<frozen importlib"
 
 def within(frames: Sequence[tuple[str, str, Any]]) -> list[Any]:
     """
-    Return what is left without those that say nothing of the task.
+    Return the frames without those that say nothing about the task.
 
     These are frames of this package that lead to the task, or that it has called last, and those of the import system,
     four or five for each module, which tracebacks leave out too.

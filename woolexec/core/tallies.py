@@ -1,12 +1,12 @@
 """
-What became of calls, counted by function: how many, how long they ran and waited, how many bytes they took.
+Statistics of calls by function: how many there were, how long they ran and waited, how many bytes they took.
 
-Counts are exact, and so is the total run time, except of calls at peers, which tell the moving average of a function.
-All else is measured at each of the first calls, and at each one that ran for long; then at one of `EVERY`, which stands
-for those since the last one.  Of the others only the run time is added to a list, which the function has for that: it
-costs nothing that can be noticed, and nothing at all is done for a call when somebody asks.
+Counts are exact, and so is the total run time, except for calls at peers, which report a function's moving average.
+Everything else is measured for the first calls, for each call that ran for long, and for one in `EVERY` of the others,
+which represents those since the last one.  For the rest only the run time is added to a list of the function, which
+has no noticeable cost.  Reading the statistics does no work for each call.
 
-A call waits from the moment in which it is made until its outcome is read, but for the time in which it runs.
+A call waits from its creation until its outcome is read, except while it runs.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 EVERY = 64
 LONG = 1e-3
-"""Calls that ran for at least this long, in seconds, are measured, all of them."""
+"""All calls that ran for at least this long, in seconds, are measured."""
 
 _FIRST = 256
-"""The number of calls of a function that are measured before only some are."""
+"""Number of calls of a function that are all measured; of later ones only some are."""
 
 _FUNCTIONS = 1000
 OTHERS = "(other functions)"
-"""The name of all functions but the first thousand."""
+"""The common name of all functions after the first thousand."""
 
 
 class Tally:
@@ -55,13 +55,13 @@ class Tally:
     )
 
     def __init__(self) -> None:
-        self._measured = 0  # calls that what was measured stands for
-        self._total = 0.0  # their run time
+        self._measured = 0  # number of calls that the measurements represent
+        self._total = 0.0  # their total run time
         self.recent: list[float] = []
         self.failures = 0
         """Calls that raised, or exceeded their timeout."""
         self.lost = 0
-        """Calls whose worker or peer was lost, and that were not started again."""
+        """Calls that were lost with a worker or a peer and not started again."""
         self.cancelled = 0
         self.retries = 0
         """Calls that were started again."""
@@ -81,7 +81,7 @@ class Tally:
 
     @property
     def is_known(self) -> bool:
-        """Enough calls were measured: of the short ones that follow, some are."""
+        """Whether enough calls were measured, so that only some of the further short calls are."""
         return self._measured >= _FIRST
 
     def measure(self, total: float, waited: float, bytes_in: int, bytes_out: int, items: int = 1) -> None:
@@ -111,7 +111,7 @@ class Tally:
 
 class Tallies:
     """
-    The calls of one engine.  Only the engine's thread uses it, but for `cancelled` and `cancel_chunks`.
+    The calls of one engine.  Only the engine's thread uses it, except for `cancelled` and `cancel_chunks`.
 
     :param clock: returns monotonic seconds
     """
@@ -159,7 +159,7 @@ class Tallies:
         :param size: bytes of its value
         """
         self._named(call.function.name).measure_recent(self._clock() - call.since, len(call.payload), size)
-        if self._cancelled:  # it does not grow although nobody asks
+        if self._cancelled:  # so that the list does not grow between requests
             self._count_cancelled()
 
     def ended(self, call: Call, seconds: float, size: int, raised: int = 0) -> None:
@@ -171,7 +171,7 @@ class Tallies:
         """
         function, items = call.function, call.count or 1
         tally = self._named(function.name)
-        tally.failures += min(raised, items)  # a peer may say anything
+        tally.failures += min(raised, items)  # a peer may report any number
         tally.measure(seconds, self._clock() - call.since - seconds, _size_of(call), size, items)
         if function.recent is None and function.lane == MAIN and tally.is_known:
             function.recent = tally.recent
@@ -180,7 +180,7 @@ class Tallies:
 
     def unfinished(self, call: Call, types: Sequence[str] = (LOST,), *, is_retried: bool = False) -> None:
         """
-        Note that a call ended without an outcome of its own, or is started again.
+        Note that a call ended without its own outcome, or is started again.
 
         :param types: names of the error's classes
         """
@@ -197,7 +197,7 @@ class Tallies:
         self._cancelled.append((call.function.name, call.count or 1))
 
     def cancel(self, call: Call) -> None:
-        """Note that a call was cancelled, in its state too."""
+        """Note that a call was cancelled, and change its state."""
         call.move("cancel")
         self.cancelled(call)
 
@@ -210,7 +210,7 @@ class Tallies:
 
 
 def _size_of(call: Call) -> int:
-    """Return the bytes of the arguments of a call; of the items of a map, their part of what was pickled together."""
+    """Return the bytes of a call's arguments; for items of a map, their part of the common pickle."""
     if isinstance(call.payload, OSError):
         return 0
     size = len(call.payload)

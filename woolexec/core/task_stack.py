@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class TaskStack:
     """
-    A task that runs, and where it is.
+    A running task and its stack.
 
-    `task` is what ``current_task().id`` is there, and `function` the task's name.  `seconds` is how long it has run,
-    0 if that is not known.
-    `stack` is like that of a traceback, the most recent call last, and empty if it is not known; `note` says why, or
-    what is special about it.  `peer` is the address of the peer that runs it, empty on this machine's own workers, and
-    `client` says whose task it is if it is not ours.
+    `task` is the value of ``current_task().id`` in the task, and `function` the task's name.  `seconds` is how long it
+    has run, 0 if unknown.
+    `stack` has the form of a traceback, the most recent call last, and is empty if unknown; `note` says why, or what is
+    special about it.  `peer` is the address of the peer that runs it, empty for workers of this machine, and `client`
+    names the client if it is not this process.
     """
 
     task: int
@@ -32,7 +32,7 @@ class TaskStack:
     client: str = ""
 
     def __str__(self) -> str:
-        """Return all of it as text."""
+        """Return the task and its stack as text."""
         where = f"worker {self.pid} on {self.host}" + (f" (peer at {self.peer})" if self.peer else "")
         since = f"running for {self.seconds:.3f} s in" if self.seconds else "in"
         head = f"{self.function} (task {self.task}), {since} {where}"
@@ -42,14 +42,14 @@ class TaskStack:
 
 
 class Stacks(tuple[TaskStack, ...]):
-    """The tasks that run; printed, it is all of their stacks."""
+    """A list of running tasks; ``print`` shows all their stacks."""
 
     __slots__ = ()
 
     def __str__(self) -> str:
-        """Return all of them as text."""
+        """Return all stacks as text."""
         return "\n\n".join(map(str, self)) or "no task is running"
 
     def as_dict(self) -> list[dict[str, Any]]:
-        """Return them as dictionaries, which JSON can represent."""
+        """Return the tasks as dictionaries, ready for JSON."""
         return [asdict(each) for each in self]

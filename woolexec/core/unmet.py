@@ -1,4 +1,4 @@
-"""Finds the tasks that no worker could ever run, because none offers what they require."""
+"""Finds tasks that no worker could ever run, because none offers what they require."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from woolexec.resources import Requirement
 
 SEEN = 1.0
-"""A task whose requirement no worker meets fails when two checks, this many seconds apart, have found that."""
+"""A task whose requirement no worker meets fails when two checks, this many seconds apart, have found this."""
 
 
 class Unmet:
     """
-    Checks what waiting tasks require, as long as there are such tasks.
+    Checks the requirements of waiting tasks, as long as any have some.
 
-    :param queues: where they wait
+    :param queues: the queues in which they wait
     :param offer: what the local workers offer
     :param links: the peers
     :param after: calls a function later
@@ -53,7 +53,7 @@ class Unmet:
             self._after(SEEN, self._check)
 
     def forget(self) -> None:
-        """Begin anew: a peer has been found, and more may follow it."""
+        """Start over: a peer was found, and others may follow."""
         self.expects_peers = False
         self._found = set()
 

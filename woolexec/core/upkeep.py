@@ -1,4 +1,4 @@
-"""How the workers of an engine are looked after."""
+"""The upkeep of an engine's workers: when they are replaced or ended."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 class Upkeep:
     """
-    What an executor says of its workers.
+    The settings of an executor for its workers.
 
-    :param memory: the limits of each one's memory
-    :param idle_timeout: seconds after which an idle worker leaves; None: never
+    :param memory: the memory limits of each worker
+    :param idle_timeout: seconds after which an idle worker is ended; None: never
     :param min_workers: number of workers that stay although they are idle
-    :param finalizer: a pickled function that each worker runs before it leaves; None: nothing
+    :param finalizer: a pickled function that each worker runs before it exits; None: nothing
     """
 
     __slots__ = ("finalizer", "idle_timeout", "memory", "min_workers")

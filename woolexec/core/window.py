@@ -2,8 +2,8 @@
 How much may be sent to a place before its outcomes arrive.
 
 A place runs one call at a time.  More calls are sent ahead if they are short, so that it never waits for the engine.
-Sending ahead does not harm the balance between workers, because calls that have not been started can be taken back at
-once (see `scheduler`).
+Sending ahead does not harm the balance between workers, because unstarted calls can be recalled at once (see
+`scheduler`).
 
 Figures, measured on two cores: the client's other threads may hold the GIL for 5 ms (the switch interval), so each
 worker needs about that much work queued to run a burst of tiny tasks without a gap.  Each refill costs the worker

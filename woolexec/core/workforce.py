@@ -21,10 +21,10 @@ if TYPE_CHECKING:
             """Ask for one more seat; return whether there is one at once."""
 
         def take_spare(self) -> None:
-            """Take a seat that nobody uses, if there is one."""
+            """Take an unused seat, if there is one."""
 
         def resumed(self, worker: Any) -> None:
-            """Take a seat for a worker whose call has gone on."""
+            """Take a seat for a worker whose call continues."""
 
         def park(self, worker: Any) -> None:
             """Take the seat of an idle worker, for another one of the same client."""
@@ -43,10 +43,10 @@ class Workforce:
     def __init__(self, limit: int) -> None:
         self.workers: dict[int, Any] = {}
         self.limit = limit
-        self.share: Share | None = None  # of the seats that these workers share with those of others
+        self.share: Share | None = None  # the seats, if these are shared with other clients' workers
         self.parked: dict[Any, None] = {}  # workers without a seat
-        self.kept: dict[Any, int] = {}  # by worker: the call that keeps it while waiting for tasks of its own
-        self.ending: set[Any] = set()  # being ended because of one of their calls, and not gone yet
+        self.kept: dict[Any, int] = {}  # by worker: the call that keeps it while waiting for nested tasks
+        self.ending: set[Any] = set()  # workers that are being ended because of one of their calls
 
     @property
     def most(self) -> int:
@@ -57,12 +57,12 @@ class Workforce:
 
     @property
     def may_grow_for_lanes(self) -> bool:
-        """One more worker may be started for coroutines and streams, which take no seats: they get spare ones."""
+        """Whether one more worker may be started for coroutines and streams, which only get spare seats."""
         self.take_spare()
         return len(self.workers) < max(0 if self.share is None else 1, self.limit + len(self.ending))
 
     def take_spare(self) -> None:
-        """Take a seat that nobody uses for one more worker, unless there is one already."""
+        """Take an unused seat for one more worker, unless it already has one."""
         if self.share is not None and len(self.workers) >= self.limit:
             self.share.take_spare()
 
@@ -71,34 +71,34 @@ class Workforce:
         return self.share is not None and self.share.want()
 
     def resumed(self, worker: Any) -> None:
-        """Note that the call of a worker has gone on that waited for its own tasks."""
+        """Note that a worker's call continues after waiting for nested tasks."""
         if self.share is not None:
             self.share.resumed(worker)
 
     def park(self, worker: Any) -> None:
-        """Take the seat of an idle worker, for another one."""
+        """Take the seat of an idle worker, for another worker."""
         assert self.share is not None
         self.share.park(worker)
 
     def unpark(self, worker: Any) -> None:
-        """Give a parked worker a seat that no other one has."""
+        """Give a parked worker a seat that no other worker has."""
         assert self.share is not None
         self.share.unpark(worker)
 
     @property
     def could_grow(self) -> bool:
-        """One more worker may be started, or would be as soon as calls wait for it."""
+        """Whether one more worker may be started, or would be as soon as calls wait for it."""
         return self.may_grow or (self.share is not None and self.share.could_grow)
 
     @property
     def may_grow(self) -> bool:
-        """One more worker may be started."""
+        """Whether one more worker may be started."""
         count = len(self.workers) - len(self.parked)
         return count < self.limit or count < self.most
 
     @property
     def full(self) -> int:
-        """The number of workers that there can ever be."""
+        """The maximum number of workers that there can ever be."""
         return self.limit if self.share is None else self.share.most
 
     @property
@@ -124,5 +124,5 @@ def may_run(worker: Any) -> bool:
 
 
 def is_occupied(worker: Any) -> bool:
-    """Return whether a call runs in its main thread, or is about to, or it is not known yet whether one does."""
+    """Return whether a call runs in its main thread, is about to, or may be running there."""
     return bool(worker.pinned or worker.recalling) or worker.runs
