@@ -157,6 +157,25 @@ def test_when_the_engine_closes_all_workers_end():
     running.close()
 
 
+def test_fork_server_ends_without_a_word_when_the_engine_has_gone_and_not_read_its_first_one(monkeypatch):
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.send(b"ready")
+        theirs.close()
+        with pytest.raises(SystemExit) as ended:
+            worker_fork_server._configure(ours)
+    assert ended.value.code == 0
+
+
+def test_workers_are_given_time_when_the_engine_has_gone_and_not_read_what_it_was_told():
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.send(b"report")
+        theirs.close()
+        assert not worker_fork_server._obey(ours, {}, -1, ())
+
+
 def test_end_of_a_killed_template_is_heard_and_its_workers_end_when_it_is_closed():
     fork_server = ForkServer(threads=1)
     running = Running(fork_server)

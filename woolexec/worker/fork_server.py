@@ -196,16 +196,26 @@ class _Untracked:
 def _read(control: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        part = control.recv(size - len(data))
+        try:
+            part = control.recv(size - len(data))
+        except ConnectionResetError:  # as below
+            part = b""
         if not part:
             os._exit(0)
         data += part
     return data
 
 
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    try:
+        return receive_with_fds(control, RECORD.size, _FDS)[:2]
+    except ConnectionResetError:  # the engine is gone, and has not read all that it was told
+        return b"", []
+
+
 def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner: tuple[int, ...]) -> bool:
     """Carry out one record; return False at the end of the connection."""
-    data, fds, _ = receive_with_fds(control, RECORD.size, _FDS)
+    data, fds = _receive(control)
     if not data:
         return False
     while len(data) < RECORD.size:
