@@ -100,6 +100,12 @@ def _forget_tblib() -> None:
                 del copyreg.dispatch_table[cls]
 
 
+def _forget_trio() -> None:
+    """Let trio run again: it runs for ever where a test's time was up in the midst of it, and the next tests fail."""
+    if run := sys.modules.get("trio._core._run"):
+        run.GLOBAL_RUN_CONTEXT.__dict__.clear()
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
         session.config.workeroutput["left_out"] = session.config.stash.get(_left_out, 0)
@@ -198,6 +204,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         item.stash[_failed] = True
+        _forget_trio()
         if report.when == "call" and isinstance(item, pytest.Function):
             _end_what_is_held(item)
     return report

@@ -75,16 +75,30 @@ def test_a_test_that_swallows_its_time_limit_ends_the_run_with_all_stacks(tmp_pa
     assert "in test_hangs" in ran.stderr
 
 
+@pytest.mark.slow
 def test_time_that_is_up_while_a_failure_is_written_down_does_not_end_the_run(tmp_path):
     ran = run_pytest(
         tmp_path,
-        "import time\n"
+        "import pytest, time\n"
+        "@pytest.mark.timeout(3)\n"
         "def test_fails():\n"
-        "    __tracebackhide__ = lambda _: time.sleep(0.5)\n"
+        "    __tracebackhide__ = lambda _: time.sleep(3.2)\n"
         "    assert False\n"
         "def test_goes_on(): pass\n",
-        "--timeout=0.4",
         grace=30,
+    )
+    assert "1 failed, 1 passed" in ran.stdout, ran.stdout
+
+
+def test_run_of_trio_that_was_broken_off_fails_no_other_test(tmp_path):
+    ran = run_pytest(
+        tmp_path,
+        "import pytest, trio, trio._core._run as run\n"
+        "async def passes(): pass\n"
+        "def test_fails(monkeypatch):\n"
+        "    monkeypatch.setattr(run, 'unrolled_run', lambda *_, **__: pytest.fail('time is up'))\n"
+        "    trio.run(passes)\n"
+        "def test_goes_on(): trio.run(passes)\n",
     )
     assert "1 failed, 1 passed" in ran.stdout, ran.stdout
 
