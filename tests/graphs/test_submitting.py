@@ -417,6 +417,7 @@ with PeerPoolExecutor(1) as pool:
 """
 
 
+@pytest.mark.slow
 def test_nodes_that_are_like_those_of_dask_run_without_dask():
     ran = subprocess.run([sys.executable, "-c", WITHOUT_DASK], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.stdout.strip(), ran.stderr) == ("(0, False, 1) False", "")
