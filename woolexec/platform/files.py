@@ -34,11 +34,19 @@ def create(path: str | os.PathLike[str], mode: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
-def lock(fd: int) -> None:
-    """Wait for the lock of a file, which other processes take as well; it is released when the file is closed."""
+def lock(fd: int) -> bool:
+    """
+    Take the lock of a file; return False, without waiting, if another process has it.
+
+    It is released when the file is closed.
+    """
     import fcntl
 
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def open_to_read(path: str | os.PathLike[str]) -> int:
@@ -48,3 +56,12 @@ def open_to_read(path: str | os.PathLike[str]) -> int:
     :raises OSError: if it cannot be opened
     """
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def open_to_append(path: str | os.PathLike[str], mode: int) -> int:
+    """
+    Open a file, or create it; never wait, neither for the reader of a named pipe nor for room in it.
+
+    :raises OSError: if it cannot be opened, also if nobody reads the pipe
+    """
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, mode)

@@ -7,6 +7,8 @@ import re
 import stat
 import threading
 
+import pytest
+
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import Credentials, PeerPoolExecutor, WorkerLostError
@@ -149,25 +151,51 @@ def test_file_that_another_program_has_renamed_is_begun_anew(tmp_path):
 
 
 def test_file_that_another_writer_renames_meanwhile_is_not_renamed_again(tmp_path, monkeypatch):
-    path, reached = tmp_path / "audit", threading.Event()
+    path = tmp_path / "audit"
     audit = Audit(str(path), limit=1)
     audit.note("token 1", "weigh", 1, None, "returned")
 
     def lock(fd):
-        reached.set()
-        files.lock(fd)
-
-    monkeypatch.setattr(audit_log, "lock", lock)
-    with open(path) as other:
-        files.lock(other.fileno())
-        thread = threading.Thread(target=audit.note, args=("token 1", "weigh", 2, None, "returned"))
-        thread.start()
-        assert reached.wait(PATIENCE)
         path.rename(tmp_path / "audit.1")
         path.touch(0o600)
-    thread.join()
+        return files.lock(fd)
+
+    monkeypatch.setattr(audit_log, "lock", lock)
+    audit.note("token 1", "weigh", 2, None, "returned")
     audit.close()
     assert {name: [json.loads(line)["call"] for line in lines] for name, lines in files_in(tmp_path).items()} == {
         "audit.1": [1],
         "audit": [2],
     }
+
+
+def test_file_whose_lock_another_process_keeps_is_written_to_as_it_is(tmp_path):
+    path = tmp_path / "audit"
+    audit = Audit(str(path), limit=1)
+    audit.note("token 1", "weigh", 1, None, "returned")
+    with open(path) as other:
+        assert files.lock(other.fileno())
+        audit.note("token 1", "weigh", 2, None, "returned")
+    audit.note("token 1", "weigh", 3, None, "returned")
+    audit.close()
+    found = files_in(tmp_path)
+    assert {name: [json.loads(line)["call"] for line in lines] for name, lines in found.items()} == {
+        "audit.1": [1, 2],
+        "audit": [3],
+    }
+
+
+def test_pipe_that_nobody_reads_keeps_no_task_waiting(tmp_path, caplog):
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="No such device or address"):  # nor the start of a peer
+        Audit(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    audit = Audit(path)
+    for number in range(1000):
+        audit.note("token 1", "weigh", number, None, "returned")
+    audit.close()
+    read = os.read(reader, 1 << 20)
+    os.close(reader)
+    assert [json.loads(line)["call"] for line in read.splitlines()][:100] == list(range(100))
+    assert "cannot write tasks to the audit log" in caplog.text

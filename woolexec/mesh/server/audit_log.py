@@ -5,7 +5,8 @@ Its size is bounded: when a file is full, it is renamed, and a new one is begun:
 
     FILE    FILE.1    FILE.2    FILE.3    FILE.4      the newest lines are in FILE, the oldest in FILE.4
 
-Several peers may write to one file, and other programs may rename it.
+Several peers may write to one file, and other programs may rename it.  Nothing waits here: the engine's thread writes.
+What a pipe has no room for is lost, and a file that another process is renaming grows by a line.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import Any
 
-from woolexec.platform.files import lock
+from woolexec.platform.files import lock, open_to_append
 
 LIMIT = 64 << 20
 """Default for the size of a file, in bytes."""
@@ -49,7 +50,7 @@ class Audit:
         self._fd = self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return open_to_append(self._path, 0o600)
 
     def note(self, client: str, task: str, call: int, started: float | None, outcome: str, *, claims: str = "") -> None:
         """
@@ -82,7 +83,8 @@ class Audit:
             about = os.fstat(self._fd)
         if not about.st_size or about.st_size + size <= self._limit:
             return
-        lock(self._fd)
+        if not lock(self._fd):
+            return
         if self._is_at_path(about):  # else another process has renamed it
             for number in range(KEPT, 0, -1):
                 older = self._path if number == 1 else f"{self._path}.{number - 1}"
