@@ -73,7 +73,7 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult[T]:
         """
-        Submit ``func(*args, **kwds)``; return its `AsyncResult`.
+        Submit ``func(*args, **kwds)``; return its ``AsyncResult``.
 
         :param callback: called with the result, in a thread of the executor
         :param error_callback: called with the exception, in a thread of the executor
