@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from woolexec import PeerPoolExecutor
 from woolexec.engine import fork_server
 from woolexec.engine.fork_server import ForkServer, import_path, interpreter
+from woolexec.wire import unpickling
 from woolexec.worker.records import CONFIGURE, EXITED, FORKED, KILL, RECORD, SPAWN, STARTED
 
 
@@ -227,3 +229,26 @@ def test_relative_entries_are_left_out_where_the_working_directory_is_gone(monke
     monkeypatch.setattr(os, "getcwd", gone)
 
     assert import_path() == ["/lib"]
+
+
+def level():
+    return unpickling.level
+
+
+def levels():
+    with PeerPoolExecutor(1) as inner:
+        return level(), inner.submit(level).result()
+
+
+def test_workers_know_how_many_pools_are_around_them():
+    with PeerPoolExecutor(1) as pool:
+        assert pool.submit(levels).result() == (1, 2)
+
+
+def test_pool_in_workers_of_many_pools_is_refused(monkeypatch):
+    monkeypatch.setattr(unpickling, "level", 10)
+    with (
+        PeerPoolExecutor(1) as pool,
+        pytest.raises(RuntimeError, match="this is a worker in 10 pools"),
+    ):
+        pool.submit(abs, -1)

@@ -12,6 +12,7 @@ from woolexec.engine.settings import settings, settings_of_process
 from woolexec.imported import imported
 from woolexec.platform.ipc import send_with_fds, socketpair
 from woolexec.platform.posix import CLOSE_OTHERS, CONTROL_FD, SIGKILL, kill, reap, resource_limits, spawn
+from woolexec.wire import unpickling
 from woolexec.worker.records import CONFIGURE, DUMP, KILL, RECORD, SPAWN, STARTED
 
 TYPE_CHECKING = False
@@ -98,6 +99,7 @@ class ForkServer:
                 "path": self.path,
                 "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
                 "adopts": is_peer,
+                "level": unpickling.level + 1,
                 "modules": _shared_modules(),
             }
         )
@@ -257,6 +259,26 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
         f"sys.path[:] = {path!r}; from woolexec.worker.fork_server import main; main({CONTROL_FD})"
     )
     return spawn(program, [program, *flags, "-c", code], environment, fd)
+
+
+_DEEPEST = 10
+"""Number of pools, each in a worker of another one, in which no other pool can be used."""
+
+
+def check_level() -> None:
+    """
+    Check that this process may have workers.
+
+    A module that uses a pool while it is imported, with functions of its own, does so again in the worker that imports
+    it for them.
+
+    :raises RuntimeError: if it is a worker of too many pools
+    """
+    if unpickling.level >= _DEEPEST:
+        raise RuntimeError(
+            f"this is a worker in {unpickling.level} pools, each in a worker of another one: a module that uses a pool "
+            "while it is imported does so in its workers too; use the pool in a function"
+        )
 
 
 SAY_WHICH = "choose the Python to use with multiprocessing.set_executable(path)"

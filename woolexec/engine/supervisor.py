@@ -13,7 +13,7 @@ from functools import partial
 from woolexec import errors
 from woolexec.core.scheduler import fail_outstanding
 from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
-from woolexec.engine.fork_server import import_path, interpreter
+from woolexec.engine.fork_server import check_level, import_path, interpreter
 from woolexec.engine.initializer import Initializer
 from woolexec.engine.losses import Losses
 from woolexec.engine.settings import settings_for_peers, settings_of_user, with_devices
@@ -152,6 +152,7 @@ class Supervisor:
 
     def note_settings(self) -> None:
         """Collect the settings of the thread that first uses the engine; user code may run here."""
+        check_level()
         self.settings_of_user = settings_of_user()
 
     def settings_for_peers(self) -> bytes:

@@ -23,6 +23,9 @@ is_worker = False
 """Whether this process is a worker, in which functions of the caller's ``__main__`` share one namespace, as they do in
 the caller: see `main_module`."""
 
+level = 0
+"""How many pools are around this process: 1 in a worker of a pool that is not in a worker itself."""
+
 changes = 0
 """How often a global of the caller's has arrived with another value than before: see `main_module`."""
 

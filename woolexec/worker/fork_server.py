@@ -60,6 +60,7 @@ from woolexec.platform.posix import (
     wake_on_child,
 )
 from woolexec.platform.stack_dump import send_dump_signal
+from woolexec.wire import unpickling
 from woolexec.wire.payload import lenders
 from woolexec.worker import import_hooks, settings
 from woolexec.worker import process as worker_main
@@ -165,6 +166,7 @@ def _configure(control: socket.socket) -> None:
     config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and made of builtins only
     global _adopts
     _adopts = config["adopts"] and adopt_orphans()
+    unpickling.level = config["level"]
     _unloaded.extend(config["modules"])
     follow_path(config["path"])
     sys.argv[:] = config["argv"]
