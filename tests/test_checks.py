@@ -196,7 +196,7 @@ def test_one_module_may_be_shipped_without_a_list(tmp_path):
     (tmp_path / "lonely.py").touch()
     for ship in ("json", tmp_path / "lonely.py", pytest):
         PeerPoolExecutor(1, ship=ship).shutdown()
-    with pytest.raises(ValueError, match="peers have 'json' already"):
+    with pytest.raises(ValueError, match="peers already have 'json'"):
         PeerPoolExecutor(peers="a:1", credentials=TOKEN, ship="json")
 
 

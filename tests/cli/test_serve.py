@@ -238,7 +238,7 @@ def test_peer_without_an_address_refuses_a_folder_of_sockets_that_others_can_cha
         (tmp_path / "elsewhere").mkdir(mode=0o700)
         folder.symlink_to(tmp_path / "elsewhere")
     assert cli.main(["serve"]) == 2
-    assert f"{folder} must be a folder of this user, and closed to others" in capsys.readouterr().err
+    assert f"{folder} must be a folder of this user that others cannot access" in capsys.readouterr().err
 
 
 def test_address_to_announce_takes_an_address_to_listen_at(capsys):

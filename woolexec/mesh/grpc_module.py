@@ -1,15 +1,15 @@
 """
 The grpc module: how it is imported, and what happens to it when the program forks.
 
-1. grpc's core reads its settings from the environment once, when it is imported.  Ours are in the environment only
-   during the import, and never replace the user's own.
+1. grpc's core reads its settings from the environment once, when it is imported.  Woolexec's settings are in the
+   environment only during the import, and never replace the user's.
 2. Its fork support stops and restarts its threads around each fork.  With grpc.aio calls in progress this fails: the
    child hangs, and in a third of the runs the parent dies of SIGSEGV.  Without fork support the parent is unaffected.
 3. In the child the module is unusable: its threads are gone, and they may have held its locks.  Nothing in the child
-   touches it; a child that needs links of its own loads the extension a second time, with separate state.
-4. Its core is never shut down, as it would be once nothing uses it any more.  A thread of the core that polls after a
-   closed connection, for up to 10 s, would then take a lock that has been deleted: the process died of SIGSEGV
-   (grpc 1.84 and 1.85).
+   touches it; a child that needs its own links loads the extension a second time, with separate state.
+4. Its core is never shut down; normally it would be when nothing uses it any more.  A thread of the core that polls
+   after a closed connection, for up to 10 s, would then take a deleted lock: the process died of SIGSEGV (grpc 1.84 and
+   1.85).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _UNSAFE = (
 
 
 class _State:
-    """What this process has done with grpc; replaced in a child."""
+    """The state of grpc in this process; replaced in a forked child."""
 
     def __init__(self, *, is_stale: bool = False) -> None:
         self.is_stale = is_stale  # the module was imported by a parent
@@ -71,10 +71,10 @@ _state = _State()
 
 def load_grpc(*, quiet: bool = False) -> Any:
     """
-    Import grpc with our settings, unless the program has already imported it or has its own settings.
+    Import grpc with woolexec's settings, unless the program has already imported it or has its own settings.
 
-    :param quiet: suppress also the errors that grpc's core writes to stderr, unless the environment asks for them
-    :raises RuntimeError: in a child of a fork where it cannot be loaded a second time
+    :param quiet: also suppress the errors that grpc's core writes to stderr, unless the environment enables them
+    :raises RuntimeError: in a forked child where it cannot be loaded a second time
     """
     state = _state
     if state.loaded is not None:
@@ -114,8 +114,8 @@ def in_use() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _settings(*, quiet: bool) -> Iterator[dict[str, str]]:
-    """Put our settings into the environment where the user has set none; yield those that were put there."""
-    # Without a setting it also writes remarks, such as that the other end has given a client up that was suspended.
+    """Put woolexec's settings into the environment where the user has set none; yield those that were put there."""
+    # Without a setting it also logs remarks, for example that the other end has dropped a suspended client.
     ours = {FORK_SUPPORT: "0", "GRPC_VERBOSITY": "NONE" if quiet else "ERROR"}
     if _installed().startswith(_MEASURED):
         ours |= _EXPERIMENTS
@@ -222,7 +222,7 @@ def _in_child() -> None:
     _state = _State(is_stale=_EXTENSION in sys.modules or loaded is not None)
     if loaded is not None:
         _kept.append(loaded)
-        gc.freeze()  # or the garbage collector would find here what a closed pool has left, and wait for such a thread
+        gc.freeze()  # the garbage collector must not destroy a closed pool's objects and wait for such a thread
 
 
 _kept: list[Any] = []

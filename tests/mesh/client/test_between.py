@@ -97,4 +97,4 @@ def test_doctor_says_what_holds_between_peers(two, monkeypatch, tmp_path, capsys
     assert cli.main(["doctor", *addresses]) == 0
     said = capsys.readouterr().out
     assert f"  note  {addresses[0]} cannot reach {addresses[1]}: no road\n" in said
-    assert "goes through your program, which is slower" in said
+    assert "go through your program, which is slower" in said

@@ -61,5 +61,5 @@ def test_what_is_neither_a_module_nor_a_path_is_a_type_error():
 
 
 def test_pool_refuses_at_once_what_cannot_be_shipped():
-    with pytest.raises(ValueError, match="ship: peers have 'json' already"):
+    with pytest.raises(ValueError, match="ship: peers already have 'json'"):
         PeerPoolExecutor(peers="127.0.0.1:1", ship=["json"])

@@ -30,7 +30,7 @@ def test_answer_that_makes_no_sense_is_a_refusal(kind, monkeypatch):
     monkeypatch.setattr(inspection, "Arriving", lambda: SimpleNamespace(batch=batch))
     with (
         Peer(1, credentials=CREDENTIALS) as peer,
-        pytest.raises(PeerRefusedError, match="no sense: pieces are missing"),
+        pytest.raises(PeerRefusedError, match="is not valid: pieces are missing"),
     ):
         asyncio.run(ask(peer.address, CREDENTIALS, 1.0))
 

@@ -37,7 +37,7 @@ def test_folder_of_the_user_stays(tmp_path):
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701, 0o1777])
 def test_folder_that_others_can_enter_is_refused(tmp_path, mode):
     tmp_path.chmod(mode)
-    with pytest.raises(PeerStartError, match="closed to others"):
+    with pytest.raises(PeerStartError, match="others cannot access"):
         SocketDir(f"unix:{tmp_path}/peer")
 
 

@@ -1,8 +1,8 @@
 """
-A client's tries to connect to the peers that were found: which, how many at a time, and when again.
+A client's attempts to connect to the peers that were found: which, how many at a time, and when again.
 
-While there are many records, each try begins with a probe, and the oldest probe ends when others need its place, so
-that 10,000 records that lead nowhere are tried within seconds.  It takes longer to try them again while nobody waits.
+While there are many records, each attempt begins with a probe, and the oldest probe ends when others need its place, so
+that 10,000 records that lead nowhere are tried within seconds.  Repeating them takes longer while no task waits.
 """
 
 from __future__ import annotations
@@ -41,38 +41,38 @@ _HASTE = 1.0
 """Timeout of the first handshake with a peer while there are many records; it doubles with each failure."""
 
 _MANY = 64
-"""Number of records from which on each try begins with a probe."""
+"""Minimum number of records at which each attempt begins with a probe."""
 
 _TRIES = 1000
-"""Maximum number of tries at a time; never more than a quarter of the descriptors that this process may have."""
+"""Maximum number of attempts at a time; never more than a quarter of the descriptors that this process may have."""
 
 _LEAST = 0.2
-"""Seconds that a probe has, even if others need its place."""
+"""Minimum seconds for a probe, even if others need its place."""
 
 _BURST, _GAP, _REST = 25, 0.005, 0.05
-"""Tries that begin together, and seconds until more begin, while somebody waits for a peer and while nobody does."""
+"""Attempts that begin together, and seconds until more begin: while a task waits for a peer, and while none does."""
 
 _RATE = 200.0
-"""Failed tries that begin again in a second, on average, while there is a link or nobody waits for one."""
+"""Failed attempts that are repeated in a second, on average, while there is a link or no task waits for one."""
 
 _LOGGED, _PERIOD = 20, 60.0
-"""Maximum number of unreachable peers that are logged by name, and the seconds in which that many are."""
+"""Maximum number of unreachable peers that are logged by name within this many seconds."""
 
 _LOOK = 0.25
-"""How often to check whether somebody waits for a peer now, in seconds."""
+"""Seconds between two checks whether a task waits for a peer."""
 
 
 class Attempts:
     """
-    The tries of one client; in the engine's thread only.
+    The connection attempts of one client; only in the engine's thread.
 
     :param credentials: used unless a record has its own
-    :param link: runs a link to a candidate until it ends and returns None, or returns why none could be made; it gets
-        the address, the one of its host's to use, and how many seconds it may take
-    :param fault: returns why the certificate of a candidate cannot be one that we accept; None if it may be
+    :param link: runs a link to a candidate until it ends and returns None, or returns why none could be made; its
+        arguments are the address, which of the host's addresses to use, and the timeout in seconds
+    :param fault: returns why the certificate of a candidate cannot be acceptable; None if it may be
     :param has_room: whether there may be more links
-    :param is_urgent: whether somebody waits for a peer while there is none
-    :param on_final: called when a peer has refused us for good
+    :param is_urgent: whether a task waits for a peer while there is none
+    :param on_final: called when a peer has refused this client permanently
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class Attempts:
         self._random = randomness
         self._trying: dict[Candidate, asyncio.Task[None]] = {}  # not linked yet
         self._probing: dict[Candidate, tuple[float, asyncio.Timeout]] = {}  # since when; the oldest first
-        self._logged = 0.0, 0  # how many were logged since when
-        self._news = asyncio.Event()  # set when a record may be tried that could not be before
+        self._logged = 0.0, 0  # a time, and how many were logged since
+        self._news = asyncio.Event()  # set when a further record may be tried
         self._prober = Prober()
 
     def hear(self, discovery: Discovery, event: Event) -> None:
@@ -108,7 +108,7 @@ class Attempts:
             self._news.set()
 
     def hasten(self, since: float) -> None:
-        """Try those again that have refused us for good before that, although it is not their turn yet."""
+        """Try peers again at once that refused this client permanently before that time."""
         if self.candidates.hasten(since):
             self._news.set()
 
@@ -139,7 +139,7 @@ class Attempts:
 
     @property
     def _later(self) -> float:
-        """Seconds by which failed tries begin later than they could."""
+        """Additional seconds of delay for failed attempts."""
         return 0.0 if self._is_urgent() else max(0.0, len(self.candidates.known) / _RATE - SLOWEST)
 
     def _end_probe(self, now: float) -> bool:
@@ -168,7 +168,7 @@ class Attempts:
             self._news.set()
         candidate.failures = 0 if linked else candidate.failures + 1
         pause = min(FIRST * 2 ** min(candidate.failures, 10), SLOWEST) * self._random.uniform(0.5, 1.0)
-        # Those that have worked, and those that the user has named, do not wait for others.
+        # Records that have worked, and those that the user has named, do not wait for others.
         is_early = is_early or candidate.place[0].count is not None
         self.candidates.give_back(candidate, monotonic() + pause - (self._later if is_early else 0.0))
 
@@ -225,11 +225,11 @@ class Attempts:
             self._probing.pop(candidate, None)
 
     def succeeded(self, candidate: Candidate) -> None:
-        """Note that a link has begun: it is no longer a try."""
+        """Note that a link has begun, which ends the attempt."""
         candidate.was_logged, candidate.refused_at = False, None
         candidate.has_worked = True
         self._trying.pop(candidate, None)
 
     def clear(self) -> None:
-        """Forget the tasks, whose exceptions would keep everything alive that they used."""
+        """Drop the tasks: their exceptions would keep everything alive that they used."""
         self._trying.clear()

@@ -1,8 +1,8 @@
 """
-Whether peers can give each other values: ``woolexec doctor`` with several peers.
+Checks whether peers can send each other values: ``woolexec doctor`` with several peers.
 
-Each is asked, over a link, to fetch a value that nobody has from each of the others.  It tries the address that it
-would be told for a real one, and both prove what they are as they always do.
+Each peer is asked, over a link, to fetch a nonexistent value from each of the others.  It uses the address that it
+would be told for a real value, and both peers authenticate as always.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from woolexec.wire.wire_pb2 import Welcome
 
 MOST = 16
-"""Maximum number of peers that are asked, and about which each is asked: a peer tries no more at a time."""
+"""Maximum number of peers that are asked, and of peers that each is asked about: a peer tries no more at a time."""
 
 PATIENCE = 15.0
 """Seconds in which a peer must answer about all others."""
@@ -49,7 +49,7 @@ class UsablePeer:
 
 
 async def barriers(peers: Sequence[UsablePeer]) -> list[tuple[UsablePeer, UsablePeer, str]]:
-    """Return each peer that cannot fetch values from another one, with that one and the reason."""
+    """Return each pair of peers of which the first cannot fetch values from the second, with the reason."""
     by_identity = {peer.welcome.identity: peer for peer in peers}  # one may have been found in two ways
     few = list(by_identity.values())[:MOST]
     found = await asyncio.gather(*(_barriers_of(peer, [each for each in few if each is not peer]) for peer in few))
@@ -69,7 +69,7 @@ async def _barriers_of(peer: UsablePeer, others: Sequence[UsablePeer]) -> list[t
 
 
 def _known_barrier(peer: UsablePeer, other: UsablePeer) -> str:
-    """Return why no value is fetched, if that is known without trying."""
+    """Return why no value can be fetched, if that is known without trying."""
     for each in (peer, other):
         if not each.welcome.shares:
             return f"{each.address} runs only listed functions"
@@ -79,7 +79,7 @@ def _known_barrier(peer: UsablePeer, other: UsablePeer) -> str:
 
 
 async def _ask(peer: UsablePeer, others: Sequence[UsablePeer]) -> list[str]:
-    """Have a peer try the others; return why it cannot reach each of them."""
+    """Let a peer try the others; return why it cannot reach each of them."""
     why = ""
     for at in await resolve(peer.address):
         try:

@@ -1,13 +1,13 @@
 """
-Which of the records that were found a client tries next.
+Which of the found records a client tries next.
 
-Others may write records too: very many that lead nowhere, or to nobody whom we trust, must not keep the client from its
-peers.  So a record has no place of its own until a peer has proved itself; each is tried when it is its turn, and the
-turns go round these lines, in most of which are those that were not tried:
+Anyone may be able to write records: very many that lead nowhere, or to untrusted peers, must not keep the client from
+its peers.  So no record is preferred until a peer has proved itself.  Records are tried in turn from these lines; most
+turns are for records that were not tried yet:
 
-1. records that were not tried, in the order of a hash with a secret salt, so that nobody can write one that comes first
-2. records that were not tried and came later than the first ones, the newest first
-3. records that have failed, the one that is due for the longest time first
+1. untried records, in the order of a hash with a secret salt, so that an attacker cannot write one that comes first
+2. untried records that came later than the first ones, the newest first
+3. records that have failed, the one that has been due longest first
 
 The first line is rendezvous hashing (Thaler and Ravishankar, 1998): a client that uses only some of very many peers
 chooses nearly the same when peers come and go, and each peer gets about the same number of clients.
@@ -47,23 +47,23 @@ class Candidate:
     since: float
     link: Link | None = None
     reason: str = ""
-    refused_at: float | None = None  # when a peer there has refused us for good; None: a later try may succeed
-    was_logged: bool = False  # whether it was logged that it cannot be reached
+    refused_at: float | None = None  # when a peer there refused this client permanently; None: a retry may succeed
+    was_logged: bool = False  # whether it was logged as unreachable
     failures: int = 0
     has_worked: bool = False  # there was a link
     is_tried: bool = False  # it is being tried, or linked
-    due: float | None = None  # when it is to be tried again; None: it was not tried
+    due: float | None = None  # when it is tried again; None: it was not tried yet
     has_left: bool = False
     turn: int = field(default=0, repr=False)  # entries of lines with another number are no longer valid
 
     def is_hopeless(self, since: float) -> bool:
-        """Return whether a peer there has refused us for good since then; before that it may have been another one."""
+        """Return whether a peer there has refused this client permanently since then; earlier ones may be gone."""
         return self.link is None and self.refused_at is not None and self.refused_at >= since
 
 
 class Candidates:
     """
-    All records that are known, and the lines in which they wait.
+    All known records, and the lines in which they wait.
 
     :param salt: secret bytes
     """
@@ -76,7 +76,7 @@ class Candidates:
         self._newest: list[tuple[int, Candidate]] = []
         self._failed: list[tuple[float, int, int, Candidate]] = []
         self._count = 0
-        # Those that have failed have fewer turns: they will be tried again and again, the others once.
+        # Failed records have fewer turns: they are tried repeatedly, the others once.
         fresh: list[Callable[[float], Candidate | None]] = [self._by_rank, self._by_age]
         self._lines = [*fresh, *fresh, *fresh, self._by_failure]
 
@@ -85,7 +85,7 @@ class Candidates:
         return iter(tuple(self.known.values()))
 
     def hear(self, place: Place, record: Record, now: float) -> None:
-        """Note a record that has come or changed; in place of another one if there are too many."""
+        """Note a new or changed record; if there are too many, it replaces another one."""
         candidate = self.known.get(place)
         if candidate is None:
             if len(self.known) >= MOST_KNOWN:
@@ -108,9 +108,9 @@ class Candidates:
 
     def take(self, now: float, later: float = 0.0) -> Candidate | None:
         """
-        Take the next one to be tried; None if none is due.
+        Take the next record to try; None if none is due.
 
-        :param later: seconds by which those that have failed are tried later than they are due
+        :param later: additional seconds that failed records have to wait
         """
         for line in list(self._lines):
             self._lines.append(self._lines.pop(0))
@@ -122,7 +122,7 @@ class Candidates:
         return None
 
     def give_back(self, candidate: Candidate, due: float) -> None:
-        """Note that a try has ended, or a link."""
+        """Note that an attempt, or a link, has ended."""
         candidate.is_tried = False
         if candidate.has_left:
             return
@@ -132,7 +132,7 @@ class Candidates:
         heappush(self._failed, (due, self._count, candidate.turn, candidate))
 
     def hasten(self, since: float) -> bool:
-        """Let those be tried now that have refused us for good before that; return whether there are any."""
+        """Let peers that refused this client permanently before that be tried now; return whether there are any."""
         refused = [each for each in self.known.values() if each.refused_at is not None and not each.is_tried]
         refused = [each for each in refused if not each.is_hopeless(since)]
         for each in refused:
@@ -140,13 +140,13 @@ class Candidates:
         return bool(refused)
 
     def next_due(self) -> float | None:
-        """Return when one of those that have failed is due next; None if there are none."""
+        """Return when the next failed record is due; None if there are none."""
         while self._failed and self._failed[0][2] != self._failed[0][3].turn:
             heappop(self._failed)
         return self._failed[0][0] if self._failed else None
 
     def _add(self, candidate: Candidate, now: float) -> None:
-        """Let one that was not tried wait."""
+        """Add an untried record to its line."""
         candidate.due = None
         candidate.turn += 1
         self._count += 1
@@ -186,7 +186,7 @@ class Candidates:
         return heappop(self._failed)[-1] if due is not None and due <= now else None
 
     def _drop_one(self) -> None:
-        """Forget the one that failed first, or if none has failed one that was not tried."""
+        """Forget the record that failed first, or an untried one if none has failed."""
         if self.next_due() is not None:
             self.leave(self._failed[0][-1].place)
             return

@@ -5,8 +5,8 @@ A client's connection to a peer: address, channel and the two calls of the hands
 
     address --> resolve --> certificate, or the user of a Unix socket --> gRPC channel --> greet --> open_link
 
-A host name may have several addresses, of which another program may have one, such as [::1] beside 127.0.0.1: each of
-them is a peer to be tried.
+A host name may have several addresses, and another program may listen at one of them, such as [::1] in addition to
+127.0.0.1: each address is tried.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 DETAILS = 1000
-"""Maximum length of a message of the other end, in characters."""
+"""Maximum length of a message from the other end, in characters."""
 
 _OPTIONS = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]  # each link has its own connection
 
@@ -65,7 +65,7 @@ class Channel:
     """
     A connection to a peer.
 
-    :param channel: of gRPC; it connects when it is first used, and to nothing that has another certificate
+    :param channel: the gRPC channel; it connects on first use, and only to a server with this certificate
     :param fingerprint: SHA-256 of that certificate; empty without TLS
     :param accepted: that certificate, if an authority has issued it
     """
@@ -76,7 +76,7 @@ class Channel:
 
 
 async def resolve(address: str) -> list[str]:
-    """Return the addresses to try for an address: all that its host name has; itself if that is not known."""
+    """Return the addresses to try: all addresses of the host name; the address itself if these are unknown."""
     if address.startswith("unix:"):
         return [address]
     host, _, port = address.rpartition(":")
@@ -90,7 +90,7 @@ async def resolve(address: str) -> list[str]:
     try:
         async with asyncio.timeout(_LOOK_UP):
             found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError, UnicodeError):  # the connection will say why
+    except (OSError, TimeoutError, UnicodeError):  # connecting will report the reason
         return [address]
     numbers = [str(sockaddr[0]) for *_, sockaddr in found]
     return list(dict.fromkeys(f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in numbers))[:_MOST]
@@ -98,10 +98,10 @@ async def resolve(address: str) -> list[str]:
 
 async def at_any(address: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
     """
-    Return the first answer that one of the addresses of `resolve` gives.
+    Return the first answer from one of the addresses of `resolve`.
 
-    :param ask: called with each of them until one answers
-    :raises PeerRefusedError: if none does; it says why each of them did not
+    :param ask: called with each address until one answers
+    :raises PeerRefusedError: if none does, with the reason for each
     """
     reasons = []
     found = await resolve(address)
@@ -118,12 +118,12 @@ async def open_channel(
     address: str, credentials: Credentials, trust: Trust | None = None, *, at: str = ""
 ) -> AsyncIterator[Channel]:
     """
-    Have a channel to a peer, which has shown that it may be the right one.
+    Return a context manager with a channel to a peer whose certificate or socket is acceptable.
 
-    gRPC compares names of every kind, and does not show the certificate.  So it is fetched first, and the channel
-    connects to nothing that has another one.  With a token alone nobody vouches for it but the proofs, which cover it.
+    gRPC compares names of every kind, and does not show the certificate.  So the certificate is fetched first, and the
+    channel connects only to a server that has it.  Without an authority, the proofs of the token vouch for it.
 
-    :param trust: which certificates are accepted; None: what the files say now
+    :param trust: which certificates are accepted; None: those that the files name now
     :param at: one of the addresses that `resolve` returns; empty: the address is not a host name
     :raises CredentialsError: if a certificate file cannot be read
     :raises PeerRefusedError: if the peer cannot be reached, or its certificate or its user is not accepted
@@ -153,7 +153,7 @@ async def open_channel(
             )
         made = grpc.ssl_channel_credentials(only.encode())
     else:
-        # If it has no name of its own, TLS has compared the names with the host.
+        # If the certificate has no peer name, TLS has compared its names with the host.
         accepted = (trust or Trust(tls)).accept(certificate, [tls.name] if tls.name else None, others)
         made = tls.channel(only)
     options = [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
@@ -162,7 +162,7 @@ async def open_channel(
 
 
 def any_certificate() -> ssl.SSLContext:
-    """Return a context that verifies nothing: the proofs do."""
+    """Return a TLS context that verifies nothing, because the proofs of the handshake do."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -171,7 +171,7 @@ def any_certificate() -> ssl.SSLContext:
 
 async def _fetch(address: str, context: ssl.SSLContext, name: str) -> list[bytes]:
     """
-    Return the certificate of a peer, and those by which it was verified, after verifying what the context says.
+    Return the certificate of a peer, and those by which it was verified, after verification by the context.
 
     :raises PeerRefusedError: if there is none, or it fails verification
     """
@@ -203,22 +203,23 @@ def _verified(shown: Any) -> list[bytes]:
 
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
-"""What OpenSSL says of an answer that is not TLS."""
+"""Reasons that OpenSSL gives for an answer that is not TLS."""
 
 
 async def _check_socket(path: str) -> None:
     """
     Check that this user listens at a Unix socket, and that no other user can put another in its place.
 
-    gRPC does not say who is at the other end, so this is another connection, and the folder must protect the next one.
+    gRPC does not tell which user is at the other end, so this makes a separate connection; the folder must protect the
 
-    :raises PeerRefusedError: if another user does or can, or nobody listens
+    next one.
+    :raises PeerRefusedError: if another user listens or could replace the socket, or no process listens
     """
     try:
         for each in (path, os.path.dirname(path)):
             about = os.lstat(each)
             mode, is_folder = about.st_mode, each is not path
-            # In a folder such as /tmp others can make files, but not replace ours.
+            # In a folder such as /tmp other users can create files, but not replace this user's.
             is_open = is_folder and mode & 0o022 and not mode & stat.S_ISVTX
             if not is_trusted(about.st_uid) or is_open or not (stat.S_ISDIR if is_folder else stat.S_ISSOCK)(mode):
                 what = "folder" if is_folder else "socket"
@@ -231,7 +232,7 @@ async def _check_socket(path: str) -> None:
     finally:
         writer.transport.abort()
     if user is not None and not is_trusted(user):
-        raise PeerRefusedError(f"another user listens there, whose number is {user}")
+        raise PeerRefusedError(f"another user (uid {user}) listens there")
 
 
 async def to_peer(address: str, **tls: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -257,7 +258,7 @@ def _is_port(text: str) -> bool:
 
 
 def said_in(error: Any) -> str:
-    """Return what a `grpc.RpcError` says; the other end has written it."""
+    """Return the text of a `grpc.RpcError`, which may come from the other end."""
     return f"{error.code().name}: {printable(error.details() or '', DETAILS)}"  # grpc adds these at run time
 
 
@@ -276,7 +277,7 @@ async def greet(channel: Channel, caller: Caller) -> tuple[Welcome, Opening]:
     """
     Make the first call of the handshake.
 
-    :return: what the peer has said to a stranger, none of which it has proved, and what opens a link
+    :return: the peer's first answer, which is not authenticated yet, and what opens a link
     :raises PeerRefusedError: if it is not compatible
     """
     _, answer = await _ask(channel, HELLO, ((HELLO_KEY, caller.hello),))
@@ -294,7 +295,7 @@ async def open_link(channel: Channel, opening: Opening) -> tuple[Any, Welcome]:
     try:
         welcome = opening.check(answer)
         if not 0 < welcome.workers <= MOST_WORKERS:
-            raise PeerRefusedError(f"the peer says that it has {welcome.workers or 'no'} workers")
+            raise PeerRefusedError(f"the peer reports {welcome.workers or 'no'} workers")
         if welcome.trouble:
             raise PeerRefusedError(f"{CANNOT_WORK}: {printable(welcome.trouble, DETAILS)}")
     except BaseException:
@@ -304,7 +305,7 @@ async def open_link(channel: Channel, opening: Opening) -> tuple[Any, Welcome]:
 
 
 async def _ask(channel: Channel, method: str, metadata: Iterable[tuple[str, bytes]]) -> tuple[Any, Any]:
-    """Make a call; return it, and the metadata of the answer, in which there is a welcome."""
+    """Make a call; return it, and the metadata of the answer, which contain a welcome."""
     grpc = load_grpc()
 
     call = channel.channel.stream_stream(method)(metadata=tuple(metadata))

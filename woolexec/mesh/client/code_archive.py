@@ -47,7 +47,7 @@ def code_archive(what: Shippable) -> CodeArchive:
     path = _path_of(what)
     name = path.name.removesuffix(".py")
     if name in sys.stdlib_module_names or name == "woolexec":
-        raise ValueError(f"ship: peers have {name!r} already")
+        raise ValueError(f"ship: peers already have {name!r}")
     if not name.isidentifier() or name == "__main__":  # functions of __main__ are pickled by value
         raise ValueError(f"ship: {str(path)!r} is not a module or package")
     buffer = io.BytesIO()

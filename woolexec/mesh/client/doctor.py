@@ -42,7 +42,7 @@ PATIENCE = 5.0
 _TRIPS = 20
 
 _SOON = 30 * 86400.0
-"""The user is warned when our certificate expires within this many seconds."""
+"""The user is warned if this client's certificate expires within this many seconds."""
 
 _ENDED = "the peer ended the connection"
 
@@ -81,7 +81,7 @@ async def _look(address: str, credentials: Credentials, pool: str = "") -> tuple
     """
     Open a link, and close it again.
 
-    :return: the peer's description, the number of its free places, and at which address of the host it is
+    :return: the peer's description, the number of its free places, and the host's address that was used
     """
     return await at_any(address, partial(_look_at, address, credentials, pool))
 
@@ -136,7 +136,7 @@ class _Steps:
         self._at = address
         self._is_unix = address.startswith("unix:")
         self._host, self._port = host.strip("[]"), int(port) if port.isdecimal() else 0
-        self._names_shown: frozenset[bytes] = frozenset()  # in the certificate
+        self._names_shown: frozenset[bytes] = frozenset()  # the names in the certificate
         self.welcome: Welcome | None = None
         self._seen = 0.0
 
@@ -215,7 +215,7 @@ class _Steps:
             yield Step("TLS", works=False, found=str(error), advice=advice)
 
     async def _own_certificate(self) -> AsyncIterator[Step]:
-        """Check that a port uses TLS if we have a token, with a certificate that the peer has made; else no TLS."""
+        """Check that a port uses TLS, with the peer's self-made certificate, if there is a token; otherwise no TLS."""
         is_expected = self._credentials.token is not None and not self._is_unix
         error = await self._encrypt(any_certificate(), SELF_SIGNED)
         if error is None and is_expected and SELF_SIGNED.encode() in self._names_shown:
@@ -233,7 +233,7 @@ class _Steps:
                 reader, writer = await to_peer(self._address, ssl=context, server_hostname=name)
                 der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
                 self._names_shown = Certificate.from_der(der).dns_names
-                # With TLS 1.3 a peer checks our certificate last, then sends its settings or an alert.
+                # With TLS 1.3 a peer checks the client's certificate last, then sends its settings or an alert.
                 if self._credentials.tls is not None and not await reader.read(1):
                     raise ConnectionResetError(_ENDED)
         except (OSError, TimeoutError, ValueError) as exc:  # ssl's errors are OSErrors
@@ -298,8 +298,8 @@ class _Steps:
 def _advice(reason: str) -> str:
     if "token" in reason:
         return (
-            "give both ends the same token: --token-file there, WOOLEXEC_TOKEN_FILE here; what forwards the connection "
-            "must not end TLS itself"
+            "give both ends the same token: --token-file there, WOOLEXEC_TOKEN_FILE here; a proxy between them must "
+            "not terminate TLS"
         )
     if "Python" in reason or "cloudpickle" in reason or "protocol" in reason:
         return "install the same minor version of Python, and of woolexec, at both ends"

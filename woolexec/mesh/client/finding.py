@@ -1,8 +1,8 @@
 """
-What a client hears of one discovery: the events for records that it may use, and why there are none.
+Follows one discovery for a client: passes on events for usable records, and knows why there are none.
 
-A client that has a token uses only signed records of a discovery that signs them.  Others are counted; they cost
-nothing else, and they neither replace nor hide a signed one.
+If a discovery signs its records, a client with a token uses only signed ones.  Others are only counted; they neither
+replace nor hide a signed one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.security.credentials import Credentials
 
 FIRST, SLOWEST = 0.1, 5.0
-"""Seconds before a failed link is retried: at first, and at most; a discovery says how many it is at most."""
+"""Seconds before a failed link is retried: at first, and the maximum; a discovery has its own maximum."""
 
 REPLAY = 10.0
 """Seconds within which a discovery that was started again must report all existing peers."""
@@ -38,14 +38,14 @@ _FOREIGN = 20_000
 """Maximum number of records that are noted as foreign; further ones are only counted."""
 
 _TURN = 100
-"""Events after which other tasks of the event loop have a turn."""
+"""Number of events after which other tasks of the event loop get a turn."""
 
 
 class Foreign:
     """
-    The records of one discovery that were not signed as they should be.
+    The records of one discovery that were not properly signed.
 
-    :param discovery: which one
+    :param discovery: the discovery
     :param credentials: those of the client
     """
 
@@ -77,7 +77,7 @@ class Foreign:
         self._reasons.pop(hash(key), None)
 
     def __str__(self) -> str:
-        """Say how many there are, and why they are not used; empty if there are none."""
+        """Return how many there are, and why they are not used; empty if there are none."""
         if not self._reasons:
             return ""
         why = ", ".join(f"{count} {reason}" for reason, count in Counter(self._reasons.values()).most_common())
@@ -91,7 +91,7 @@ class Finder:
 
     :param credentials: those of the client
     :param on_event: called with each event for a record that may be used
-    :param on_final: called when waiting for this discovery makes no more sense
+    :param on_final: called when waiting for this discovery is pointless
     """
 
     def __init__(
@@ -106,21 +106,21 @@ class Finder:
         self.discovery = discovery
         self.foreign = Foreign(discovery, credentials)
         self.trouble = ""
-        self._is_final = False  # it makes no sense to wait for it
+        self._is_final = False  # waiting for it is pointless
         self._failed_at: float | None = None  # None: it is being watched
-        self._again = asyncio.Event()  # set when it is to be watched again before its turn
+        self._again = asyncio.Event()  # set when it must be watched again early
         self._on_event, self._on_final = on_event, on_final
         self._random = randomness
         self._reported: dict[str, None] = {}  # the keys of the records that were passed on
-        self._heard: dict[str, None] | None = None  # those of them since it was started; None: that is long ago
+        self._heard: dict[str, None] | None = None  # those passed on since a restart; None: that was long ago
 
     def is_hopeless(self, since: float) -> bool:
-        """Return whether it has failed for good since then."""
+        """Return whether it has failed permanently since then."""
         failed_at = self._failed_at
         return self._is_final and failed_at is not None and failed_at >= since
 
     def possible(self, since: float) -> float:
-        """Return the maximum number of its peers; infinity if that is not known."""
+        """Return the maximum number of its peers; infinity if unknown."""
         if self.is_hopeless(since):
             return 0
         if isinstance(self.discovery, Scaler):
@@ -128,7 +128,7 @@ class Finder:
         return inf if self.discovery.count is None else self.discovery.count
 
     def hasten(self, since: float) -> None:
-        """Watch it again now if it has failed before that."""
+        """Watch it again now if it failed before that time."""
         if isinstance(self.discovery, Scaler):
             self.discovery.hasten(since)
         if self._failed_at is not None and self._failed_at < since:
@@ -176,7 +176,7 @@ class Finder:
             forgetting.cancel()
 
     def _forget(self) -> None:
-        """Remove the records that a restarted discovery has not reported again: they have left meanwhile."""
+        """Remove the records that a restarted discovery has not reported again: these peers have left meanwhile."""
         heard, self._heard = self._heard or {}, None
         for key in [key for key in self._reported if key not in heard]:
             self._hear(Left(key))

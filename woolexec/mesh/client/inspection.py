@@ -1,4 +1,4 @@
-"""Asks a peer what it does, over links of their own: `woolexec stack ADDRESS` and `woolexec top ADDRESS`."""
+"""Asks a peer about its tasks and statistics, over a separate link: for `woolexec stack` and `woolexec top`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GREETING = 10.0
 """Seconds for the connection and the handshake."""
 
 _MORE = 2.0
-"""Seconds for the answer to arrive, beside those that the peer may take."""
+"""Seconds for the answer to arrive, in addition to those that the peer may take."""
 
 Answer = TypeVar("Answer", Inspected, Stated, TaskCancelled)
 Told = TypeVar("Told")
@@ -41,7 +41,7 @@ async def ask(address: str, credentials: Credentials, seconds: float) -> tuple[S
     """
     Ask a peer for the tasks of all clients.
 
-    :return: the tasks, and the number of those for which there was no room
+    :return: the tasks, and the number of those that did not fit into the answer
     :raises PeerRefusedError: if it cannot be reached, or does not answer, or we may not see them
     :raises CredentialsError: if a certificate file cannot be read
     """
@@ -54,7 +54,7 @@ async def ask_status(
     """
     Ask a peer for the statistics of all clients.
 
-    :return: whose they are, with them; and the number of those for which there was no room
+    :return: the clients with their statistics, and the number of clients that did not fit into the answer
     :raises PeerRefusedError: if it cannot be reached, or does not answer, or we may not see them
     :raises CredentialsError: if a certificate file cannot be read
     """
@@ -70,14 +70,14 @@ def statistics_in(text: str) -> Statistics:
     try:
         found = Statistics.from_dict(_safe(json.loads(text)))
         found.as_dict()
-        str(found)  # what cannot be printed is none
+        str(found)  # raises if they cannot be printed
     except (TypeError, AttributeError, KeyError, RecursionError, OverflowError) as exc:
-        raise ValueError("these are no statistics") from exc
+        raise ValueError("not valid statistics") from exc
     return found
 
 
 def _safe(value: Any) -> Any:
-    """Return it with texts that can be printed."""
+    """Return a copy with printable texts."""
     if isinstance(value, str):
         return printable(value, 200)
     if isinstance(value, dict):
@@ -91,7 +91,7 @@ def _number() -> int:
 
 class Questions:
     """
-    A link to a peer on which questions are asked, one after the other; made by `open_questions`.
+    A link to a peer for requests, one after the other; made by `open_questions`.
 
     :param stream: the stream of frames
     """
@@ -114,19 +114,19 @@ class Questions:
 
     async def cancel(self, task: int, pid: int, seconds: float) -> bool:
         """
-        Cancel a task that a worker there runs, by force; return whether it ran until now.
+        Cancel a running task of a worker there by force; return whether it was still running.
 
-        :raises PeerRefusedError: if the peer does not answer, or we may not do that
+        :raises PeerRefusedError: if the peer does not answer, or does not permit this
         """
         question = CancelTask(request=_number(), task=task, pid=pid)
         return (await self._answer(question, TaskCancelled, seconds)).done
 
     async def _answer(self, question: Inspect | Status | CancelTask, kind: type[Answer], seconds: float) -> Answer:
         """
-        Return the answer to a question.
+        Return the answer to a request.
 
         :param seconds: the time that the peer may take
-        :raises PeerRefusedError: if there is none, or we may not see that
+        :raises PeerRefusedError: if there is none, or the peer does not permit this
         """
         with _translated():
             async with asyncio.timeout(seconds + _MORE):
@@ -144,10 +144,10 @@ class Questions:
 
 async def open_questions(address: str, credentials: Credentials) -> tuple[Questions, AsyncExitStack]:
     """
-    Open a link to a peer, on which it can be asked.
+    Open a link to a peer for requests.
 
     :return: the link, and what closes it
-    :raises PeerRefusedError: if it cannot be reached, or refuses us
+    :raises PeerRefusedError: if it cannot be reached, or refuses this client
     :raises CredentialsError: if a certificate file cannot be read
     """
     return await at_any(address, partial(_open_at, address, credentials))
@@ -174,7 +174,7 @@ async def _ask_once(
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Raise PeerRefusedError for all that goes wrong at the other end, or on the way."""
+    """Raise PeerRefusedError for any failure at the other end, or of the connection."""
     try:
         yield
     except TimeoutError as exc:
@@ -182,4 +182,4 @@ def _translated() -> Iterator[None]:
     except load_grpc().RpcError as exc:
         raise PeerRefusedError(said_in(exc)) from exc
     except (ProtocolError, ValueError) as exc:
-        raise PeerRefusedError(f"the answer makes no sense: {printable(str(exc), 200)}") from exc
+        raise PeerRefusedError(f"the answer is not valid: {printable(str(exc), 200)}") from exc

@@ -2,7 +2,7 @@
 The client's end of a link: a place like a worker, but with a peer behind it.
 
 Unlike a worker it has no shared page: Started frames report which calls were started, with a delay.  So all calls that
-a recall covers are `UNCERTAIN` until the peer has answered, and when the link breaks it is not known which calls were
+a recall covers are `UNCERTAIN` until the peer has answered, and when the link breaks it is unknown which calls were
 started: all outstanding calls are lost.
 
 All of it runs in the engine's thread, which then runs an event loop.
@@ -65,7 +65,7 @@ class Link(LinkValues):
 
     :param address: the peer's address, for messages
     :param welcome: the peer's description of itself
-    :param setup: what workers run before the first of our functions; wrapped around each of them
+    :param setup: what workers run before this client's first function; wrapped around each function
     :param code: returns the code archive with this digest, or None; sent before the functions that need it
     :param compression: formats in which parts of large payloads may be compressed
     """
@@ -148,7 +148,7 @@ class Link(LinkValues):
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # this runs in a task
                 raise
             why = _CLOSED  # `close` cancels the stream
-        except Exception as exc:  # frames that are valid, but make no sense, must end this link and nothing else
+        except Exception as exc:  # well-formed but senseless frames must end only this link
             why = f"a frame could not be handled: {exc!r}"
         finally:
             self._outbox.close()
@@ -161,19 +161,19 @@ class Link(LinkValues):
     # -- sending ------------------------------------------------------------------------------------------------
 
     def send_calls(self, calls: Sequence[Call]) -> None:
-        """Send calls, those of one function together."""
+        """Send calls; calls of one function are sent together."""
         if calls[0].place is self:
             self.sent_at = monotonic()
         super().send_calls(calls)
 
     def send(self, frames: bytes, file: File | None = None) -> None:
-        """Give encoded frames to the stream."""
+        """Pass encoded frames to the stream."""
         assert file is None  # descriptors cannot be sent to another host
         self._outbox.put(frames)
 
     @property
     def id(self) -> str:
-        """What tells it from workers, as one that submits calls of actors."""
+        """Identifies the link, and distinguishes it from workers, as a submitter of calls of actors."""
         return self.identity
 
     def answer(self, task: int, frame: Message, payload: bytes | File | Parts | None = None) -> None:
@@ -242,21 +242,21 @@ class Link(LinkValues):
         _put_start(self, frame, self._line_of(frame))
 
     def _line_of(self, frame: Start) -> int:
-        """Return the line of a span: that of the last chunk, while that is being sent; each refers to the last one."""
+        """Return the line of a span: that of the last chunk while it is being sent, because each refers to the last."""
         in_lane = frame.lane > MAIN
         if not self._outbox.is_busy(self._chunk_lines[in_lane]):
             self._chunk_lines[in_lane] = frame.call[0]
         return self._chunk_lines[in_lane]
 
     def _own_definition(self, frame: Start) -> bytes:
-        """Have a call that is sent later define its function itself: by then its slot may have been used again."""
+        """Let a call that is sent later define its own function: its slot may have been reused by then."""
         number, frame.function = frame.call[0], _LAST_SLOT
         return self._code.definition(_LAST_SLOT, self.place_of(number).outstanding[number].function)
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
     async def _hear(self, data: bytes | bytearray, wake: Callable[[], None]) -> None:
-        """Process a batch, in slices between which the engine and other links take turns."""
+        """Process a batch in slices, between which the engine and other links get turns."""
         pos, turn, handle = 0, Turn(wake), self._arriving.in_steps(self._handle)
         while pos < len(data):
             returns: list[tuple[int, float, bytes]] = []
@@ -281,7 +281,7 @@ class Link(LinkValues):
         return None
 
     def _given_back(self, frame: Recalled | Load) -> Iterator[None]:
-        """Handle the numbers of calls that come back, of which a peer that lies may send a million."""
+        """Handle the numbers of calls that come back; a malicious peer may send a million."""
         field = "call" if isinstance(frame, Recalled) else "refused"
         numbers = getattr(frame, field)
         if is_long(numbers):
@@ -295,7 +295,7 @@ class Link(LinkValues):
         self._taking_back.answer(self, self.lane_place)
 
     def _leave(self, _: Stop) -> None:
-        """The peer is draining: send no more calls, take back those that it has not started, and fetch what it kept."""
+        """The peer is draining: send no more calls, recall unstarted ones, and fetch the outcomes that it keeps."""
         self._leaving = True
         self.values.bring_all(self)
         self.ready = self.lane_place.ready = False
@@ -336,7 +336,7 @@ class Link(LinkValues):
         """Queue a call again whose large payload has not been sent completely; return False if the call was sent."""
         place = call.place
         if place is None or call.pin or call.chunk is not None or place.has_started(call):
-            return False  # other spans may be behind the payload of a chunk
+            return False  # other spans may wait behind the payload of a chunk
         if not self._outbox.withdraw(call.number):
             return False
         self._links.withdraw(place, call)
@@ -363,7 +363,7 @@ def _put_start(link: Link, frame: Start, line: int) -> None:
 
 
 def _close_if_done(link: Link) -> None:
-    """Close a link to a draining peer over which nothing is to come."""
+    """Close a link to a draining peer if nothing more is expected over it."""
     if not link._leaving:
         return
     busy = any(place.outstanding or place.recalling for place in (link, link.lane_place))

@@ -1,4 +1,4 @@
-"""The values of a link: what it sends of them, and what the peer says of those that it has."""
+"""The values of a link: those that it sends, and the peer's reports about those that it has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from woolexec.wire.values import Value
 
 SHARED = 1 << 20
-"""Minimum size, in bytes, of a value from here that peers get from each other: below that it is soon sent."""
+"""Minimum size, in bytes, of a value from here that peers get from each other; smaller ones are quickly sent."""
 
 
 class LinkValues(Remote):
@@ -29,7 +29,7 @@ class LinkValues(Remote):
     candidate: Candidate
     identity: str
     shares: bool
-    """The peer fetches values from others and gives them to others, and is trusted with that."""
+    """Whether the peer exchanges values with other peers, and is trusted with that."""
     _arriving: Arriving
     _outbox: Outbox
 
@@ -48,33 +48,33 @@ class LinkValues(Remote):
         return self._arriving.received
 
     def may_share(self, value: Value) -> bool:
-        """Return whether the peer may get a value from another one; what is here is handed over within a host."""
+        """Return whether the peer may get a value from another one; within a host, values from here are handed over."""
         return self.shares and (value.is_away or (value.size >= SHARED and self._outbox.passage is None))
 
     def nearness(self, holder: Any) -> int:
-        """Return how near the peer is to another one; 0: it cannot reach that, as far as the address tells."""
+        """Return how near the peer is to another one; 0 if, according to the address, it cannot reach that one."""
         is_on_its_host: bool = holder.candidate.host == self.candidate.host
         if not holder.ready or (is_local(holder.candidate.address) and not is_on_its_host):
             return 0
         return 1 + is_on_its_host
 
     def send_value(self, value: Value) -> bool:
-        """Send a value, a large one in parts; calls that need it may pass it."""
+        """Send a value, a large one in parts; calls that need it may overtake it."""
         frame = Keep(value=value.number, share=self.may_share(value))
         self._outbox.put_frame(ON_LINK | value.number, frame, value.payload)  # type: ignore[arg-type]  # it is here
         return frame.share
 
     def send_pull(self, number: int, key: bytes, holder: Any) -> None:
-        """Let the peer fetch a value from another one."""
+        """Tell the peer to fetch a value from another one."""
         self.send(encode(Pull(value=number, key=key, address=holder.candidate.address, identity=holder.identity)))
 
     def send_drop(self, number: int) -> None:
-        """Let the peer forget a value, or what it has received of it."""
+        """Tell the peer to drop a value, or the received part of it."""
         self._outbox.withdraw(ON_LINK | number)
         super().send_drop(number)
 
     def take_value(self, frame: Keep) -> None:
-        """Take a value that was asked for, or the news that the peer has it now."""
+        """Take a requested value, or the report that the peer has it now."""
         payload = self._arriving.take(frame, ON_LINK | frame.value)
         self.values.arrived(self, frame.value, payload, frame.key)
 

@@ -8,7 +8,7 @@ A client's peers: one link to each peer that was found, reconnected when it brea
                             `------- a pause -------+--- refused or not reachable: logged once <-------------------'
 
 A link that has worked is retried after at most `FIRST` seconds, then with exponential backoff up to `SLOWEST`.  Pauses
-are randomised, so that the clients of a peer that comes back do not all connect at the same moment.
+are randomised, so that the clients of a restarted peer do not all connect at the same moment.
 
 A client has at most `MOST` links.  `candidates` says which record is tried next, and `attempts` tries it.
 """
@@ -60,7 +60,7 @@ _TURN = 1.0
 """Seconds that a handshake waits for another one with a peer that has the same identity."""
 
 _VERDICT = 1.0
-"""Seconds for which a peer that has refused us for good is not asked again: later another one may be there."""
+"""Seconds for which a peer that refused this client permanently is not asked again; later another may be there."""
 
 _LOOK = 0.25
 """How often to check for tasks that wait while no peer is connected, in seconds."""
@@ -74,14 +74,14 @@ class Peers:
     The links of one client.
 
     :param discoveries: how peers are found
-    :param credentials: used for both ends, unless the record of a peer has its own
+    :param credentials: used for both ends, unless the record of a peer has its own credentials
     :param timeout: seconds that tasks wait while no peer is connected; None: no limit
-    :param setup: what each worker of the peers needs for our tasks, and runs before the first of them
+    :param setup: what each worker of the peers runs before this client's first task
     :param code: returns the code archive with this digest; None if there is none
-    :param identity: our own, if this process is a peer itself
-    :param session: the secret name of the client whose tasks these are; None: our own
-    :param client: what that client is called, if it is not this process
-    :param hops: peers that these tasks have passed through; 0: they are our own
+    :param identity: this process's identity, if it is a peer itself
+    :param session: the secret name of the client whose tasks these are; None: that of this process
+    :param client: the name of that client, if it is not this process
+    :param hops: number of peers that these tasks have passed through; 0: they are this process's own
     :param compression: formats in which parts of large payloads may be compressed
     :raises RuntimeError: in a forked child that cannot have links
     """
@@ -124,7 +124,7 @@ class Peers:
             Finder(each, credentials, on_event=self._attempts.hear, on_final=self._tell, randomness=self._random)
             for each in self._scalers.wrap(discoveries)
         ]
-        self._awaited: list[int] = []  # the number of peers for which each thread waits
+        self._awaited: list[int] = []  # for each waiting thread, the number of peers that it waits for
         self._asked_at = 0.0
         self._over = False
         self._setup, self._code = setup, code
@@ -165,7 +165,7 @@ class Peers:
 
     @property
     def _attainable(self) -> float:
-        """The maximum number of peers that can be waited for: what is possible, and what launchers may start."""
+        """The maximum number of peers that can be waited for, including those that launchers may start."""
         return min(self.possible, sum(getattr(finder.discovery, "most", inf) for finder in self._finders))
 
     @property
@@ -174,7 +174,7 @@ class Peers:
         return [link for link in tuple(self._links.values()) if link is not None]
 
     def explain(self) -> str:
-        """Return why each peer that is not connected is not, and which discoveries have found none."""
+        """Return why each unconnected peer is not connected, and which discoveries have found none."""
         known = list(self._attempts.candidates)
         missing = sorted((each for each in known if each.link is None), key=lambda each: not each.reason)
         reasons = [text for finder in self._finders for text in (finder.trouble, str(finder.foreign)) if text]
@@ -217,7 +217,7 @@ class Peers:
                 self._changed.notify_all()
 
     def _foreign(self, candidate: Candidate) -> str | None:
-        """Return why the certificate there cannot be one that we accept; None if it may be."""
+        """Return why the certificate there cannot be acceptable; None if it may be."""
         record = candidate.record
         ours = self._trusted.fingerprints((record.credentials or self._credentials).tls)
         if record.fingerprint and ours and record.fingerprint not in ours:
@@ -225,7 +225,7 @@ class Peers:
         return None
 
     def _ask(self) -> None:
-        """Note that somebody begins to wait: peers that have refused us earlier are asked again."""
+        """Note that a wait begins: peers that refused this client earlier are asked again."""
         self._asked_at = monotonic() - _VERDICT
 
     def _tell(self) -> None:
@@ -249,7 +249,7 @@ class Peers:
                     channel = await taken.enter_async_context(open_channel(address, credentials, trust, at=at))
                     hint, opening = await greet(channel, Caller(credentials.token, known.record.pool, *self._ours))
                     async with self._turn(hint.identity):
-                        if (other := self._needless(hint)) is not None:  # not proved: it can only harm itself
+                        if (other := self._needless(hint)) is not None:  # unproved: a lie only harms the liar
                             known.was_logged = True
                             return other
                         asked = monotonic()
@@ -290,7 +290,7 @@ class Peers:
 
     @contextlib.asynccontextmanager
     async def _turn(self, identity: str) -> AsyncIterator[None]:
-        """Wait for the other handshakes with this peer, so that no second link is made; not for long, they may lie."""
+        """Wait for other handshakes with this peer, so that no second link is made; only briefly, as they may lie."""
         before = self._turns.get(identity)
         self._turns[identity] = ended = asyncio.Event()  # set when this handshake has ended
         try:
@@ -342,7 +342,7 @@ class Peers:
             elif self.possible <= 0 and self._finders:
                 text = f"no peer can be reached, and waiting would not help. {self.explain()}"
                 links.fail_waiting(errors.NoPeersError(text))
-                was_waiting = False  # those that come next are not those that have waited
+                was_waiting = False  # the next tasks are not those that have waited
             elif alone_since is None:
                 alone_since = monotonic()
             elif self._timeout is not None and monotonic() - alone_since > self._timeout:

@@ -1,8 +1,8 @@
 """
-Find out quickly and cheaply whether a peer may be at an address, while very many addresses are to be tried.
+Find out quickly and cheaply whether a peer may be at an address, when very many addresses must be tried.
 
-A probe connects, and with TLS checks that the certificate there is from one of our authorities; what grpc needs for a
-connection takes ten times as long.  The handshake checks everything again.
+A probe connects, and with TLS checks that the certificate is from an accepted authority; a connection of grpc takes ten
+times as long.  The handshake checks everything again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Prober:
         """
         Return why no peer can be reached at an address; None if one may be there.
 
-        It takes as long as the other end likes: the caller ends it.
+        There is no time limit: the caller must end it.
 
         :raises CredentialsError: if a certificate file cannot be used
         """

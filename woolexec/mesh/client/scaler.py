@@ -3,7 +3,7 @@ The peers of a launcher: started when tasks wait, stopped when they have been id
 
 ::
 
-    what waits, who is idle --> core/scaling.py --> launcher.start(n), launcher.stop(handle)
+    waiting work, idle peers -> core/scaling.py --> launcher.start(n), launcher.stop(handle)
                                       ^                      |
                                       '-- Joined, Left <-----'--> links, as with any discovery
 """
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
     from woolexec.mesh.client.link import Link
 
 _LOOK = 0.25
-"""Seconds between two looks at the work, at most: the first task that waits has one at once."""
+"""Maximum seconds between two checks of the work; the first waiting task causes one at once."""
 
 _USER = "_user"
-"""The attribute of a launcher that says whose it is; two engines' threads may try to set it at once."""
+"""The attribute of a launcher that names its user; the threads of two engines may try to set it at once."""
 
 LONG = 30.0
 """Seconds that tasks wait for peers before it is logged why."""
 
 _TIDYING = 5.0
-"""Seconds that requests to start and to stop have to end when the client ends."""
+"""Seconds for requests to start and to stop peers to finish when the client ends."""
 
 
 class Scaler(Discovery):
     """
-    A launcher, as a client uses it; in the engine's thread only.
+    A client's use of a launcher; only in the engine's thread.
 
     :param links_of: returns the links to peers that this discovery has found, by the keys of their records
-    :param hear: called with events beside those of `watch`
-    :param on_final: called when waiting for more of its peers makes no sense
+    :param hear: called with events in addition to those of `watch`
+    :param on_final: called when waiting for more of its peers is pointless
     """
 
     def __init__(
@@ -67,38 +67,38 @@ class Scaler(Discovery):
         self._policy = Scaling(launcher.min, launcher.max, launcher.idle_timeout)
         self._handles: dict[str, Handle] = {}
         self._requests: set[asyncio.Task[None]] = set()
-        self._heads: dict[Any, tuple[int, float]] = {}  # by link: the oldest call there, and since when it is that
-        self._known: Link | None = None  # the last one, as an example of what its peers have
+        self._heads: dict[Any, tuple[int, float]] = {}  # by link: the oldest call there, and since when
+        self._known: Link | None = None  # the last link, as an example of what its peers offer
         self._trouble = ""
-        self._refused_at: float | None = None  # when a start was refused for good
+        self._refused_at: float | None = None  # when a start was refused permanently
 
     def __str__(self) -> str:
         return str(self._launcher)
 
     @property
     def is_starting(self) -> bool:
-        """Peers are on their way."""
+        """Whether peers are being started."""
         return self._policy.is_starting(monotonic())
 
     def possible(self, since: float) -> float:
-        """Return the maximum number of its peers: those that there are if others have been refused for good since."""
+        """Return the maximum number of its peers: the present ones if starts were refused permanently since then."""
         refused_at = self._refused_at
         return len(self._handles) if refused_at is not None and refused_at >= since else inf
 
     def hasten(self, since: float) -> None:
-        """Try again to start peers now if that was refused for good before then: what was wrong may be mended."""
+        """Try again to start peers now if that was refused permanently before then: the cause may be gone."""
         if self._refused_at is not None and self._refused_at < since:
             self._refused_at = None
             self._policy.retry()
 
     @property
     def trouble(self) -> str:
-        """Why fewer peers may be there than were asked for; empty: nothing is known to be wrong."""
+        """Why there may be fewer peers than were requested; empty: no known problem."""
         return self._trouble or self._launcher.trouble
 
     async def watch(self) -> AsyncIterator[Event]:
         """
-        Yield the events of the launcher; what it has started ends when this is closed.
+        Yield the events of the launcher; the peers that it has started end when this is closed.
 
         :raises DiscoveryError: if another executor uses it
         """
@@ -123,7 +123,7 @@ class Scaler(Discovery):
 
     def _left(self, event: Left) -> None:
         if event.reason:
-            self._trouble = event.reason  # what follows the events logs it
+            self._trouble = event.reason  # logged by the code that follows the events
         self._handles.pop(event.key, None)
         self._policy.gone(event.key, monotonic())
 
@@ -136,9 +136,9 @@ class Scaler(Discovery):
 
     def look(self, links: Links, awaited: int) -> None:
         """
-        Start and stop peers, as there is much or little to do.
+        Start and stop peers according to the work.
 
-        :param awaited: the number of peers for which a thread waits
+        :param awaited: the number of peers that a thread waits for
         """
         if vars(self._launcher).get(_USER) is not self:
             return
@@ -157,11 +157,11 @@ class Scaler(Discovery):
         if more:
             self._request(self._start(more))
         for key in stopping:
-            self._hear(self, Left(key))  # its link is kept, and not made again when it has ended
+            self._hear(self, Left(key))  # its link is kept, but not made again after its end
             self._request(self._stop(key))
 
     def _oldest(self, links: list[Link], now: float) -> float:
-        """Return for how long the oldest call has been at one of these peers, as far as was seen."""
+        """Return how long the oldest call has been at one of these peers, as far as was seen."""
         heads = {}
         for link in links:
             number = next(iter(link.outstanding), 0)
@@ -194,7 +194,7 @@ class Scaler(Discovery):
             self._policy.started([handle.key for handle in handles], count, monotonic())
 
     async def _stop(self, key: str) -> None:
-        """Stop a peer; try again while that fails, for it costs somebody something."""
+        """Stop a peer; try again while that fails, because running peers have a cost."""
         while (handle := self._handles.get(key)) is not None:
             try:
                 await self._launcher.stop(handle)
@@ -209,11 +209,11 @@ class Scaler(Discovery):
 
 class Scalers:
     """
-    Those of one client.
+    The scalers of one client.
 
     :param candidates: the records that the client knows
-    :param hear: called with events of these discoveries, beside those that they yield
-    :param on_final: called when waiting for more peers of one of them makes no sense
+    :param hear: called with events of these discoveries, in addition to those that they yield
+    :param on_final: called when waiting for more peers of one of them is pointless
     """
 
     def __init__(
@@ -221,10 +221,10 @@ class Scalers:
     ) -> None:
         self._candidates, self._hear, self._on_final = candidates, hear, on_final
         self._all: list[Scaler] = []
-        self._waits_since: float | None = None  # since when tasks wait while there is no peer; infinity: it was said
+        self._waits_since: float | None = None  # since when tasks wait without a peer; infinity: it was logged
 
     def wrap(self, discoveries: Iterable[Discovery]) -> Iterator[Discovery]:
-        """Yield the discoveries to use: those that there are, with scalers in place of launchers."""
+        """Yield the discoveries to use, with launchers replaced by scalers."""
         for each in discoveries:
             if isinstance(each, Launcher):
                 self._all.append(Scaler(each, self._links_of, self._hear, self._on_final))
@@ -239,15 +239,15 @@ class Scalers:
 
     @property
     def are_starting(self) -> bool:
-        """Peers are on their way, so tasks wait for them, whatever `peers_timeout` is."""
+        """Whether peers are being started, so that tasks wait for them regardless of `peers_timeout`."""
         return any(scaler.is_starting for scaler in self._all)
 
     def troubles(self, known: Collection[str] = ()) -> list[str]:
-        """Return why fewer peers may be there than were asked for, apart from what the events have said."""
+        """Return why there may be fewer peers than were requested, apart from reasons in events."""
         return [f"{scaler}: {scaler.trouble}" for scaler in self._all if scaler.trouble and scaler.trouble not in known]
 
     def _tell(self, *, is_waiting: bool) -> None:
-        """Log once why tasks wait, if they have done so for long: peers that are on their way may never come."""
+        """Log once why tasks wait, if they have waited for long: starting peers may never become ready."""
         if not is_waiting or self._waits_since is None:
             self._waits_since = monotonic() if is_waiting else None
         elif monotonic() - self._waits_since > LONG:
@@ -259,7 +259,7 @@ class Scalers:
         """
         Start and stop peers until cancelled.
 
-        :param awaited: returns the number of peers for which a thread waits
+        :param awaited: returns the number of peers that a thread waits for
         """
         waiting = asyncio.Event()  # set when a task waits, after a time in which none did
         while self._all:

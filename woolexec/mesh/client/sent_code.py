@@ -1,4 +1,4 @@
-"""What one link sends of functions: definitions, the code archives that they need, and the program's settings."""
+"""Sends functions over one link: their definitions, the code archives that they need, and the program's settings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SentCode:
     Sends archives and settings once, before the first function that needs them.
 
     :param archive: returns the archive with this digest, or None
-    :param setup: what workers run before the first of our functions; wrapped around each of them
+    :param setup: what workers run before this client's first function; wrapped around each function
     :param settings: returns the settings of the program and of its workers
-    :param outbox: the link's
+    :param outbox: the outbox of the link
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SentCode:
             self._send(setup.digests)
 
     def definition(self, slot: int, function: Function) -> bytes:
-        """Return the frame that defines a function, encoded; what it needs is sent before that."""
+        """Return the encoded frame that defines a function; the archives that it needs are sent before it."""
         frame = Define(function=slot, name=function.name)
         payload = function.payload
         if function.needs:
@@ -61,7 +61,7 @@ class SentCode:
         return encode(frame)
 
     def _send(self, digests: Sequence[str]) -> None:
-        """Send those of the archives that the peer does not have."""
+        """Send the archives that the peer does not have."""
         for digest in digests:
             data = None if digest in self._sent else self._archive(digest)
             if data is None:

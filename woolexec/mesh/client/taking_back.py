@@ -1,11 +1,11 @@
 """
-How calls that were sent over a link are taken back, one by one, as they are cancelled.
+How calls that were sent over a link are recalled one by one, as they are cancelled.
 
-1. The peer is asked for a call, and all that were sent after it come back as well.  Its Recalled frame decides; it is
-   the answer for all that were asked for before it was sent.
-2. If another one was asked for shortly before, nothing is sent there for a moment (a pause): the calls that are
-   cancelled next are then in the queue, and need not be asked for.
-3. A pause is no question: calls that the peer has answered for are answered while it lasts.
+1. The peer is asked to give a call back, and all calls that were sent after it come back as well.  Its Recalled frame
+   decides; it is the answer to all requests that were made before it was sent.
+2. If another call was requested shortly before, nothing is sent to the peer for a moment (a pause): the calls that are
+   cancelled next are then in the queue, and need not be requested.
+3. A pause does not delay answers: calls that the peer has answered for are answered while it lasts.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from woolexec.engine.transport import Remote
 
 _BURST = 0.02
-"""Seconds between calls that are cancelled in a burst, unless the peer takes longer to answer.  A pause takes this
-long, or twice as long as the answer took: each call that is taken back takes with it all that were sent after it, and
-those would be sent again, and have to be asked for one by one."""
+"""Maximum seconds between cancellations that count as a burst, unless the peer takes longer to answer.  A pause takes
+this long, or twice as long as the answer took: each recalled call brings back all calls that were sent after it.  They
+would be sent again, and would have to be recalled one by one."""
 
 
 class TakingBack:
     """
-    The calls of one link that are being taken back.
+    The calls of one link that are being recalled.
 
     :param look: called with the link after a pause
     """
@@ -42,7 +42,7 @@ class TakingBack:
 
     def __init__(self, links: Links, look: Callable[[Any], object]) -> None:
         self._links, self._look = links, look
-        self._asked_at = self._burst_until = 0.0  # when a call was last taken back, and until when the next is a burst
+        self._asked_at = self._burst_until = 0.0  # when a call was last recalled, and until when the next is a burst
         self._paused: set[RemotePlace] = set()  # a pause counts as one of the place's `recalling`
 
     def ask(self, link: Remote, call: Call, answer: Callable[[bool], object], *, force: bool) -> None:
@@ -62,7 +62,7 @@ class TakingBack:
         link.send_command(Cancel(call=call.number))
 
     def answer(self, link: Remote, place: RemotePlace, *, broken: bool = False) -> None:
-        """Answer those who have asked; calls that were given back are claimed from the queue."""
+        """Answer the requests; calls that were given back are claimed from the queue."""
         for call, answer in list(place.wanted.items()):
             is_taken = self._links.cancel_queued(call)
             is_answered = place.recalling == (place in self._paused)

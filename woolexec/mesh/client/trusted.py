@@ -1,4 +1,4 @@
-"""The peers that a client trusts, by their certificates, and the end of the links to those that it trusts no more."""
+"""The peers that a client trusts by their certificates; links to peers that lose this trust are ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Trusted:
-    """The open links to peers with certificates, and what is trusted now."""
+    """The open links to peers with certificates, and the certificates that are accepted now."""
 
     def __init__(self) -> None:
         self._trusts: dict[Tls, Trust] = {}
@@ -29,7 +29,7 @@ class Trusted:
 
     def of(self, tls: Tls | None) -> Trust | None:
         """
-        Return which certificates of peers are accepted; None: they need none.
+        Return which certificates of peers are accepted; None if they need none.
 
         :raises CredentialsError: if a file cannot be used
         """
@@ -41,7 +41,7 @@ class Trusted:
 
     def fingerprints(self, tls: Tls | None) -> tuple[str, ...]:
         """
-        Return the fingerprints of our authorities, as they were at most `LOOK` seconds ago.
+        Return the fingerprints of the accepted authorities, at most `LOOK` seconds old.
 
         :raises CredentialsError: if their file cannot be used
         """
@@ -55,7 +55,7 @@ class Trusted:
 
     @contextlib.contextmanager
     def watching(self, link: Link, trust: Trust | None, accepted: Accepted | None) -> Iterator[None]:
-        """End a link as soon as the certificate that was accepted for it is not any more."""
+        """End a link as soon as its certificate is no longer accepted."""
         if trust is not None and accepted is not None:
             self._accepted[link] = trust, accepted
         try:
@@ -74,7 +74,7 @@ class Trusted:
 
 
 def fault_of(tls: Tls) -> str:
-    """Return what is wrong with our own certificate, if anything: grpc only reports that the connection ended."""
+    """Return what is wrong with this client's certificate, if anything: grpc only reports that the connection ended."""
     if tls.certificate is None:
         return " (no certificate was shown: set WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY)"
     try:

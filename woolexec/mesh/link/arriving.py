@@ -1,7 +1,7 @@
 """
-What has arrived of the other end's large payloads and batches, piece by piece.
+Large payloads and batches of the other end that arrive piece by piece.
 
-How much of that one end can have sent is bounded: if it sends more, the link ends.
+Their total size and number are bounded: if the other end exceeds the bounds, the link ends.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 _WITHIN = 1 << 20
-"""Size of a payload within its frame, in bytes, from which on it is stored in steps: that takes milliseconds."""
+"""Minimum size, in bytes, of a payload within its frame that is stored in steps, because that takes milliseconds."""
 
 _PAYLOADS = 64
-"""Maximum number of payloads that have arrived in part: a sender sends those of a few calls in turn."""
+"""Maximum number of incomplete payloads: a sender sends those of a few calls in turn."""
 
 
 class Arriving:
     """
     Large payloads and batches that have not arrived completely.
 
-    :param limit: maximum number of bytes of them; None: half of the memory that this process may use
+    :param limit: maximum number of their bytes; None: half of the memory that this process may use
     :param offered: formats in which the other end may compress parts
     """
 
@@ -47,21 +47,21 @@ class Arriving:
         self._limit = usable_memory() // 2 if limit is None else limit
         self._offered = offered
         self._files: dict[int, File | bytearray | OSError] = {}
-        self._sizes: dict[int, int] = {}  # of what has arrived of them in parts
+        self._sizes: dict[int, int] = {}  # by key: bytes that have arrived
         self._size = 0
         self.received = 0
-        """Bytes of all messages so far."""
+        """Total bytes of all messages."""
         self._pieces = Pieces()
         self.passage: Passage | None = None
 
     @property
     def size(self) -> int:
-        """Bytes that have arrived in part."""
+        """Bytes of incomplete payloads and batches."""
         return self._size + self._pieces.size
 
     def batch(self, message: bytes) -> bytes | bytearray:
         """
-        Return the batch that is complete with this message; an empty one if there is none.
+        Return the batch that this message completes; an empty one if it completes none.
 
         :raises ProtocolError: if pieces of a batch are missing, or too much has arrived in part
         :raises ValueError: if it is not a message
@@ -74,11 +74,11 @@ class Arriving:
 
     def add(self, frame: Part | Handed) -> None:
         """
-        Keep a part, or a memory file that was handed over.
+        Store a part, or a memory file that was handed over.
 
         :raises OSError: if there is no memory left
         :raises ProtocolError: if it was not handed over, or too much has arrived in part
-        :raises ValueError: if it is compressed, and cannot be decompressed or has another size than it says
+        :raises ValueError: if it is compressed and cannot be decompressed, or its size is wrong
         """
         file = self._files.get(frame.call)
         if isinstance(frame, Handed):
@@ -119,9 +119,9 @@ class Arriving:
 
     def in_steps(self, handle: Callable[[Any], Iterator[None] | None]) -> Callable[[Any], Iterator[None] | None]:
         """
-        Have a frame handled that may have a large payload within: that is stored first, in steps.
+        Handle a frame that may contain a large payload, which is first stored in steps.
 
-        :param handle: handles the frame; what takes long returns its steps
+        :param handle: handles the frame; returns its steps if it takes long
         """
 
         def handle_in_steps(frame: Any) -> Iterator[None] | None:
@@ -135,7 +135,7 @@ class Arriving:
         view, extent = memoryview(frame.payload), frame.extent
         check_parts(extent, len(view))
         starts, end = offsets_of(extent)
-        file = _begun(end) if sum(extent) == len(view) else bytearray()  # else `take` says what is wrong
+        file = _begun(end) if sum(extent) == len(view) else bytearray()  # otherwise `take` reports the error
         if isinstance(file, File):
             pos = 0
             for start, size in zip(starts, extent, strict=True):
@@ -158,14 +158,14 @@ class Arriving:
         """
         Return the payload of a frame, in the form used on one host; an error if no descriptor was left for it.
 
-        :param key: what names its parts; 0: its call
+        :param key: the key of its parts; 0: its call
         :raises ValueError: if it has not arrived
         :raises OSError: if there is no memory left
         """
         if not frame.extent:
             payload: bytes = frame.payload
             return payload
-        if isinstance(frame.payload, File):  # it came within its frame, and was stored in steps
+        if isinstance(frame.payload, File):  # it arrived within its frame, and was stored in steps
             return self._kept(frame.payload, frame.extent)
         if not len(frame.payload):
             call = key or getattr(frame, "call", 0)

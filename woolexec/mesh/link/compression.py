@@ -1,8 +1,8 @@
 """
-Compression of large payloads between hosts: what both ends have, and the parts that are compressed.
+Compression of large payloads between hosts: the formats of both ends, and the compressed parts.
 
-Each end says in the handshake what it can decompress, and is sent nothing else.  Whether compressing pays is measured:
-see `woolexec.core.compressing`.
+Each end says in the handshake which formats it can decompress, and is sent no others.  Whether compressing pays is
+measured: see `woolexec.core.compressing`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ PART = 512 << 10
 """Bytes of a large payload per message: a small frame waits for at most one of these."""
 
 _LEVEL = 1
-"""For zstd: twice as fast as its default level, and about as small."""
+"""The level of zstd: twice as fast as its default, and the result about as small."""
 
 _WINDOW = 20
-"""Logarithm of the size of the window of zstd, in bytes, which decompressing takes in memory: a part is smaller."""
+"""Base-2 logarithm of zstd's window size in bytes, which decompressing takes in memory; parts are smaller."""
 
 _NUMBERS = {"zstd": 1, "lz4": 2}
-"""The numbers of the formats in `Part`; those before are preferred."""
+"""The numbers of the formats in `Part`; earlier ones are preferred."""
 
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 
 _MODULES = {"zstd": ("compression.zstd", "backports.zstd"), "lz4": ("lz4.block",)}
-"""Where they are: the first that there is is used."""
+"""The modules of each format; the first that exists is used."""
 
 AUTO = "auto"
 
@@ -71,7 +71,7 @@ def _module_of(name: str) -> str:
 
 @cache
 def _functions(name: str) -> tuple[Callable[[Any], bytes], Callable[[Any, int], bytes]]:
-    """Return what compresses, and what decompresses to at most a given number of bytes."""
+    """Return the functions that compress, and that decompress to at most a given number of bytes."""
     module = import_module(_module_of(name))
     if name == "lz4":
 
@@ -97,9 +97,9 @@ def decompress(part: Any, offered: Sequence[str]) -> Any:
     Return the bytes of a part, which may be compressed.
 
     :param part: a `Part`
-    :param offered: the formats that its sender was told
-    :raises ValueError: if it is compressed in another format, or is not what it says; no more memory is used than the
-        size that it says, which is at most `PART`
+    :param offered: the formats that were offered to its sender
+    :raises ValueError: if it is compressed in another format, or its contents or size are wrong; at most the memory of
+        its stated size is used, which is at most `PART`
     """
     if not part.compression:
         return part.data
@@ -110,7 +110,7 @@ def decompress(part: Any, offered: Sequence[str]) -> Any:
         raise ValueError(f"received a compressed part of {part.size} bytes; the limit is {PART} bytes")
     try:
         data = _functions(name)[1](part.data, part.size)
-    except Exception as exc:  # each module has errors of its own
+    except Exception as exc:  # each module has its own errors
         raise ValueError(f"received a compressed part that cannot be decompressed: {exc}") from exc
     if len(data) != part.size:
         raise ValueError(f"received a compressed part of {len(data)} bytes that says it has {part.size}")
@@ -119,18 +119,18 @@ def decompress(part: Any, offered: Sequence[str]) -> Any:
 
 class Packing:
     """
-    Compresses what one end of a link sends, where that pays.
+    Compresses the parts that one end of a link sends, where that pays.
 
     :param ours: the formats that this process may use, the best first
-    :param theirs: those that the other end can decompress
+    :param theirs: the formats that the other end can decompress
     """
 
     def __init__(self, ours: Sequence[str], theirs: Iterable[str]) -> None:
         self.ours, known = tuple(ours), set(theirs)
         self._name = next((name for name in ours if name in known), "")
         self._measured = Compressing()
-        self._took = 0.0  # seconds to compress the part that was made last; 0: it is not compressed
-        self._begun = 0.0  # when its message was begun to be sent; 0: it has been sent
+        self._took = 0.0  # seconds that compressing the last part took; 0 if it is not compressed
+        self._begun = 0.0  # when sending its message began; 0 if it was sent
 
     def part(self, call: int, data: bytes, trial: Trial) -> bytes:
         """Return the encoded part of a payload, compressed if that pays."""

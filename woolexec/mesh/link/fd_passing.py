@@ -1,12 +1,12 @@
 """
-Fd passing: hand memory files from one end of a link to the other, where both are on one host.
+Fd passing: hand memory files from one end of a link to the other, if both are on one host.
 
 ::
 
     client                                                            peer
       <- Passage  boot id, name, key of this link ------- gRPC ------      part of what the peer's proof covers
       -- first half of the key -----------------------> Unix socket      proves that both run on the same kernel,
-      <- second half ---------------------------------- Unix socket      whatever names and addresses say
+      <- second half ---------------------------------- Unix socket      independent of names and addresses
       -- number, descriptor --------------------------> Unix socket
       -- Handed, and the frame ------------------------- gRPC ------>    both ways, until the link ends
 
@@ -97,7 +97,7 @@ class Passage:
         except OSError as exc:
             raise ProtocolError("a memory file was announced, but not handed over") from exc
         if len(data) != _NUMBER or len(fds) > 1 or len(self._come) >= _UNTAKEN or not all(map(is_sealed, fds)):
-            for fd in fds:  # closing anything else than a memory file may block
+            for fd in fds:  # closing anything but a memory file may block
                 threading.Thread(target=os.close, args=(fd,), name="woolexec-close", daemon=True).start()
             raise ProtocolError("received something other than a sealed memory file, or one too many")
         number = int.from_bytes(data, "little")
@@ -187,7 +187,7 @@ class Passages:
 
 async def enter(told: bytes) -> Passage | None:
     """
-    Connect the client's end; return None if the peer offers no socket, or it does not lead to the peer.
+    Connect the client's end; return None if the peer offers no socket, or the socket does not lead to the peer.
 
     :param told: the directions from the peer
     """
@@ -223,7 +223,7 @@ def _check_user(sock: socket.socket) -> None:
     """
     Check that a process of this user, or of root, is at the other end.
 
-    :raises PermissionError: if another user's is
+    :raises PermissionError: if it is a process of another user
     """
     user = user_of(sock)
     if user is not None and not is_trusted(user):

@@ -1,8 +1,8 @@
 """
 Messages of a link: each is one Batch of at most `LIMIT` bytes; a larger batch travels in pieces, one after the other.
 
-The size is checked before anything of a message is handled, so it costs its receiver little whatever it contains.
-gRPC decompresses messages after it has checked their size, so compression is refused.
+The size is checked before a message is handled, so any contents cost the receiver little.  gRPC decompresses messages
+after it has checked their size, so compression is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIMIT = (1 << 20) + (64 << 10)
 """Maximum size of a message, in bytes."""
 
 _SLICE = 0.005
-"""Seconds after which the handling of a message lets others take a turn."""
+"""Seconds after which the handling of a message gives way to other work."""
 
 FRAMES = 256
 """Maximum number of frames of a message that are decoded before they are handled."""
@@ -35,19 +35,19 @@ _NUMBERS = 1000
 _LISTS = {Started: "call", Drop: "value"}
 
 _SIZE = LIMIT - 16
-"""Bytes of a piece: a message has a tag and a length as well."""
+"""Bytes of a piece; a message also has a tag and a length."""
 
 _PIECE, _LAST = 2 << 3 | 2, 3 << 3 | 2
-"""The tags of a piece and of the last one, in the schema's ``Batch``; that of frames is 10."""
+"""The tags of a piece and of the last piece, in the schema's ``Batch``; the tag of frames is 10."""
 
 _HEADS = {_PIECE: bytes((_PIECE,)), _LAST: bytes((_LAST,))}
 
 
 async def handle_all(frames: Iterable[Any], handle: Callable[[Any], Iterable[None] | None], turn: Turn) -> None:
     """
-    Handle frames, in slices between which others take turns.
+    Handle frames in slices, between which other work gets turns.
 
-    :param handle: handles one frame; what takes long returns its steps
+    :param handle: handles one frame; returns its steps if it takes long
     """
     for frame in in_slices(frames):
         for _ in handle(frame) or ():
@@ -59,9 +59,9 @@ async def handle_all(frames: Iterable[Any], handle: Callable[[Any], Iterable[Non
 
 class Turn:
     """
-    The time in which a message is handled before others take a turn.
+    The time slice in which a message is handled.
 
-    :param wake: called when it is their turn: there may be work for the engine
+    :param wake: called at the end of a slice: there may be work for the engine
     """
 
     __slots__ = ("_until", "_wake")
@@ -71,18 +71,18 @@ class Turn:
 
     @property
     def is_over(self) -> bool:
-        """It is time to give way."""
+        """Whether the slice is over."""
         return monotonic() > self._until
 
     async def give_way(self) -> None:
-        """Let others take a turn, and begin the next one."""
+        """Give way to other work, and begin the next slice."""
         self._wake()
         await asyncio.sleep(0)
         self._until = monotonic() + _SLICE
 
 
 def in_slices(frames: Iterable[Any]) -> Iterator[Any]:
-    """Yield frames; several for one that has a list of numbers, each of which could have come in a frame of its own."""
+    """Yield frames; a frame with a long list of numbers is split into several frames."""
     for frame in frames:
         field = _LISTS.get(frame.__class__)
         if field is None or not is_long(getattr(frame, field)):
@@ -96,12 +96,12 @@ def in_slices(frames: Iterable[Any]) -> Iterator[Any]:
 
 
 def is_long(numbers: Sequence[int]) -> bool:
-    """Return whether a list is to be handled in several steps."""
+    """Return whether a list must be handled in several steps."""
     return len(numbers) > _NUMBERS
 
 
 def slices_of(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Yield the parts of a list, of which each is handled in one step."""
+    """Yield the parts of a list; each is handled in one step."""
     for start in range(0, len(numbers), _NUMBERS):
         yield numbers[start : start + _NUMBERS]
 
@@ -118,19 +118,19 @@ def message_of(piece: memoryview, *, last: bool) -> bytes:
 
 
 class Pieces:
-    """Puts batches together that arrive in pieces."""
+    """Reassembles batches that arrive in pieces."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     @property
     def size(self) -> int:
-        """Bytes of a batch that has not arrived completely."""
+        """Bytes of an incomplete batch."""
         return len(self._data)
 
     def batch(self, message: bytes) -> bytes | bytearray:
         """
-        Return the batch that is complete with this message; an empty one if there is none.
+        Return the batch that this message completes; an empty one if it completes none.
 
         :raises ProtocolError: if pieces of a batch are missing, or the message is too large
         :raises ValueError: if it is not a message

@@ -42,23 +42,23 @@ OPTIONS = [
     # become a gigabyte.
     ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.per_message_decompression", 0),
-    # Without ping_timeout_ms a frozen process is noticed only after 60 s, whatever keepalive_timeout_ms is.
+    # Without ping_timeout_ms a frozen process is noticed only after 60 s, regardless of keepalive_timeout_ms.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.max_ping_strikes", 0),
-    # Web proxies do not apply to peers; ssh tunnels and Unix sockets would be sent through them as well.
+    # Web proxies are not for peers; ssh tunnels and Unix sockets would be sent through them as well.
     ("grpc.enable_http_proxy", 0),
 ]
 
 
 ABOVE = 1 << 61
-"""Added to the number of a call that a peer has its client run, it names what travels of that."""
+"""Added to the number of a call that a peer lets its client run: the key of that call's payload parts."""
 
 ON_LINK = 1 << 63
-"""Added to the number of a value, it names the parts of the value, where others are named by their calls."""
+"""Added to the number of a value: the key of its parts; other parts have the numbers of their calls as keys."""
 
 VALUES = 1 << 16
 """Maximum number of values that a peer keeps for one client."""
@@ -80,9 +80,9 @@ class Outbox:
     """
     Frames that wait for the stream.  Frames that arrive during a write are sent with the next one.
 
-    :param due: what the engine flushes at the end of a loop iteration; the outbox adds itself when it has frames
+    :param due: the set that the engine flushes at the end of a loop iteration; an outbox with frames adds itself
     :param limit: the number of unsent bytes above which it is full
-    :param on_full: called with True when it becomes full, and with False when less than half of that is left
+    :param on_full: called with True when it becomes full, and with False when less than half of the limit is left
     :param packing: compresses parts of large payloads, unless the other end is on this host
     """
 
@@ -99,7 +99,7 @@ class Outbox:
         self._apart = 0  # bytes in `_behind`
         self._turns: deque[Hashable] = deque()  # the calls, or lines, whose payloads are sent in turn
         self._frames: list[bytes] = []
-        self.written = 0  # bytes, since it was made
+        self.written = 0  # total bytes
         self._queued = self._in_flight = 0  # bytes in `_frames`, and in the batch that is being written
         # By call or line: its large payloads, and the frames after them.
         self._behind: dict[Hashable, deque[bytes | _Parts]] = {}
@@ -119,7 +119,7 @@ class Outbox:
         """
         Bytes that wait to be written, or are being written.
 
-        The largest payload does not count: while one is travelling, small frames pass it.
+        The largest payload does not count: small frames may overtake it.
         """
         apart = self._apart
         if apart > self._limit // 2:
@@ -128,7 +128,7 @@ class Outbox:
 
     @property
     def queued(self) -> int:
-        """Bytes that wait to be written, or are being written, without large payloads that wait."""
+        """Bytes that wait to be written, or are being written, except waiting large payloads."""
         return self._queued + self._in_flight
 
     def put(self, frames: bytes, line: Hashable = 0) -> None:
@@ -213,16 +213,16 @@ class Outbox:
         self._write = None
         self.flush()
         self._frames.clear()
-        self._due.discard(self)  # it refers to objects of grpc, and the engine may be kept for long
+        self._due.discard(self)  # it refers to objects of grpc, and the engine may live for long
 
     async def ended(self) -> None:
-        """Wait a moment for the write that was pending when the outbox was closed."""
+        """Wait briefly for the write that was pending when the outbox was closed."""
         if self._waits_for is not None:
             await asyncio.wait({self._waits_for}, timeout=_ENDING)
 
     def flush(self) -> bool:
         """
-        Write the queued frames; what cannot be written now is written when the pending write is done.
+        Write the queued frames; frames that cannot be written now are written when the pending write is done.
 
         gRPC's write coroutine is advanced here instead of in a task, and a finished one is usually left until the next
         batch: this saves two iterations of the event loop per batch.
@@ -277,7 +277,7 @@ class Outbox:
         while self._writing is not None:
             waits_for = self._waits_for
             if waits_for is not None and not waits_for.done():
-                # Watch for its end if there is more to write, memory to free, or no later flush to notice it.
+                # Watch for its end if there is more to write, memory to free, or no later flush would notice it.
                 matters = self._frames or self._behind or self._pieces or self._is_large or self._write is None
                 if matters and not self._is_watched:
                     self._is_watched = True
@@ -306,7 +306,7 @@ class Outbox:
         self.flush()
 
     def _part(self) -> list[bytes]:
-        """Return the next part of a large payload, of a few calls in turn, and its frame after the last part."""
+        """Return the next part of a large payload, with its frame after the last part; a few calls take turns."""
         turns = self._turns
         turns.extend(islice((call for call in self._behind if call not in turns), _TURNS - len(turns)))
         call = turns.popleft()
@@ -328,7 +328,7 @@ class Outbox:
 
 
 class _Parts:
-    """A large payload being sent: the contents that its memory file has, or would have."""
+    """A large payload that is being sent: the contents that its memory file has, or would have."""
 
     def __init__(self, call: int, payload: File | Parts) -> None:
         self._call = call

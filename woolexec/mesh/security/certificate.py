@@ -1,8 +1,8 @@
 """
-What a certificate says: serial number, names, and the authority that issued it.
+The contents of a certificate: serial number, names, and the authority that issued it.
 
-TLS has verified the certificate; this only reads it.  gRPC and `ssl` show the names of all kinds alike, or not at all,
-so it is read here: X.509 (RFC 5280), in DER.
+TLS has verified the certificate; this only reads it.  gRPC and `ssl` do not distinguish the kinds of names, or do not
+show them, so the certificate is parsed here: X.509 (RFC 5280), in DER.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Certificate:
     """
     A certificate.
 
-    :param subject: its owner's name, as it is encoded
-    :param issuer: the name of its authority, as it is encoded
-    :param key: the public key, as it is encoded
-    :param name: its owner's common name, for people: it proves nothing but that the authority has signed it
-    :param dns_names: its DNS names, exactly as it has them
+    :param subject: its owner's name, encoded
+    :param issuer: the name of its authority, encoded
+    :param key: the public key, encoded
+    :param name: its owner's common name, for display: it only proves that the authority has signed it
+    :param dns_names: its DNS names, unchanged
     """
 
     serial: int
@@ -118,7 +118,7 @@ def _values(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _inside(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield what is in a sequence."""
+    """Yield the elements of a sequence."""
     for tag, value in _values(data):
         if tag == _SEQUENCE:
             yield from _values(value)
@@ -126,7 +126,7 @@ def _inside(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _extension(item: tuple[int, bytes]) -> tuple[bytes, bytes]:
     """Return the identifier and the contents of an extension."""
-    fields = list(_values(item[1]))  # identifier, perhaps whether it is critical, contents
+    fields = list(_values(item[1]))  # identifier, optionally whether it is critical, contents
     return fields[0][1], fields[-1][1]
 
 

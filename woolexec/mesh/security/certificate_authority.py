@@ -3,8 +3,8 @@ A private certificate authority: ``woolexec certs``.
 
 ::
 
-    <folder>/ca.pem   ca.key          the authority; its key stays where it was made
-    <folder>/revoked.txt              serial numbers of certificates that are not accepted any more
+    <folder>/ca.pem   ca.key          the authority; its key stays on the host where it was made
+    <folder>/revoked.txt              serial numbers of certificates that are no longer accepted
     <folder>/peer.pem   peer.key      an issued certificate; with a name: peer-<name>.pem
     <folder>/client.pem client.key
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 AUTHORITY_DAYS, DAYS = 3650, 397
 
 _EARLIER = timedelta(hours=1)
-"""Certificates are valid from this long before they are made, for hosts whose clocks are slow."""
+"""Certificates are valid from this long before their creation, for hosts whose clocks are slow."""
 
 
 class Authority:
@@ -85,8 +85,8 @@ class Authority:
         """
         Issue a certificate; replace an existing one of the same name.
 
-        :param role: ``peer``, ``client`` or ``operator``, which is a client that may see the tasks of others
-        :param name: the owner's name, for people; part of the file name
+        :param role: ``peer``, ``client`` or ``operator``, a client that may see the tasks of other clients
+        :param name: the owner's name, for display; part of the file name
         :return: the path of its file; the key is in the same folder
         """
         from cryptography import x509
@@ -111,7 +111,7 @@ class Authority:
 
 def revoke(folder: Path, which: str) -> None:
     """
-    Add a certificate to the list of those that are revoked.
+    Add a certificate to the list of revoked ones.
 
     :param which: the path of its file, or its serial number in hex
     :raises CredentialsError: if it is neither, or the authority in the folder has not issued it
@@ -214,7 +214,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Any, issuers: Any, days
 
 
 def _write(folder: Path, name: str, certificate: x509.Certificate, key: Any) -> Path:
-    """Write both files, each atomically, the key readable by its owner only."""
+    """Write both files, each atomically; only the owner can read the key."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,5 +1,5 @@
 """
-Who may use a peer: clients that have its token, a certificate of its authority, or both if it asks for both.
+Who may use a peer: clients that have its token, a certificate of its authority, or both if it requires both.
 
 Processes of one user share a token, which the first of them writes to a file that only that user can read; peers and
 clients on one machine find it automatically.  Between hosts, TLS is used in addition or instead.
@@ -28,12 +28,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """
-    What a client and a peer prove to each other.
+    What a client and a peer use to authenticate each other.
 
-    :param token: the secret that both have, as ``woolexec certs token`` or `with_new_token` makes it; None: no token is
-        required
-    :param tls: the certificates; None: the connection is neither encrypted nor authenticated by TLS
-    :raises CredentialsError: if the token is not one that woolexec has made
+    :param token: the shared secret, made by ``woolexec certs token`` or `with_new_token`; None: no token is required
+    :param tls: the certificates; None: no certificates are used
+    :raises CredentialsError: if the token was not made by woolexec
     """
 
     token: bytes | None = field(default=None, repr=False)
@@ -45,7 +44,7 @@ class Credentials:
         if self.token is not None:
             check_token(self.token, "token=")
         if self.tls is not None and not hasattr(self.tls, "certificate"):
-            raise wrong_type("tls", "what Credentials.from_files makes, or None", self.tls)
+            raise wrong_type("tls", "the tls of Credentials.from_files(...), or None", self.tls)
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("credentials cannot be pickled: the pickle would contain the token")
@@ -57,23 +56,23 @@ class Credentials:
 
     @property
     def proof(self) -> str:
-        """What logs say that a client with these credentials has proved; it does not help to find the token."""
+        """A text for logs that says what a client with these credentials has proved; it does not reveal the token."""
         if self.token is None:
             return "nobody"
         return f"token {hmac.digest(self.token, b'woolexec token id', 'sha256').hex()[:8]}"
 
     def check_of_peer(self) -> None:
         """
-        Check that a peer with these credentials would not let in everyone over TLS.
+        Check that a peer with these credentials would not accept every client over TLS.
 
-        :raises CredentialsError: if it has no certificate, or clients must prove nothing
+        :raises CredentialsError: if it has no certificate, or clients need not authenticate
         """
         if self.tls is None:
             return
         if self.tls.certificate is None:
             raise CredentialsError("a peer that uses TLS needs a certificate and its key")
         if self.tls.ca is None and self.token is None:
-            raise CredentialsError("a peer that uses TLS needs an authority or a token, which clients must have")
+            raise CredentialsError("a peer that uses TLS needs an authority or a token to authenticate clients")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
@@ -115,7 +114,7 @@ class Credentials:
         own = None if token is None else cls.from_file(token).token
         if ca is None and certificate is None and key is None:
             if revoked is not None:
-                raise CredentialsError("a list of revoked certificates is of no use without an authority")
+                raise CredentialsError("a list of revoked certificates needs an authority")
             return cls.of_this_user() if token is None else cls(own)
         from woolexec.mesh.security.tls import Tls
 
@@ -126,7 +125,7 @@ class Credentials:
     @classmethod
     def of_this_user(cls) -> Credentials:
         """
-        Read the token that the processes of this user share on this machine; make it if there is none.
+        Read the token that the processes of this user share on this machine; create it if there is none.
 
         :raises CredentialsError: if other users can access its file or folder
         """
@@ -182,22 +181,22 @@ class Credentials:
         Use this token.
 
         :param source: where the token comes from, for messages
-        :raises CredentialsError: if it is not one that woolexec has made
+        :raises CredentialsError: if it was not made by woolexec
         """
         check_token(token, source)
         return cls(token)
 
     @classmethod
     def with_new_token(cls) -> Credentials:
-        """Make a token, for a peer and clients that this process connects."""
+        """Return credentials with a new token, for a peer and clients that this process connects."""
         return cls(new_token())
 
 
 def state_folder(*inside: str) -> Path:
     """
-    Return the folder that processes of this user share on this machine; make it if needed.
+    Return the folder that processes of this user share on this machine; create it if needed.
 
-    :param inside: the names of folders below each other, of which to return the last
+    :param inside: the names of nested folders; the innermost one is returned
     :raises CredentialsError: if other users can access one of them
     """
     given = os.environ.get("WOOLEXEC_STATE")
@@ -224,4 +223,4 @@ def _make_private(path: Path) -> None:
     except OSError as exc:
         raise CredentialsError(f"folder {path}: {exc.strerror}") from exc
     if not stat.S_ISDIR(about.st_mode) or not (is_ours(about) and is_closed_to_others(about)):
-        raise CredentialsError(f"{path} must be a folder of this user, and closed to others: chmod 700 it")
+        raise CredentialsError(f"{path} must be a folder of this user that others cannot access: chmod 700 it")

@@ -6,22 +6,22 @@ How the two ends of a link authenticate each other before the first frame.
     client                                                     peer
       -- Hello    versions, nonce c -------------------------->
       <- Welcome  versions, nonce s ---------------------------     nothing that depends on the token
-      -- Link     who it is, nonces c and s; its proof ------->     checked before anything else of it is believed
-      <- Welcome  what the peer offers; its proof -------------     checked before the first frame leaves
+      -- Link     its identity, nonces c and s; its proof ---->     checked before anything in it is trusted
+      <- Welcome  what the peer offers; its proof -------------     checked before the first frame is sent
 
-A proof is an HMAC, by the token, of the protocol's version, the role of the end that makes it, the certificate that the
-peer shows on this connection, both nonces, and the message that it comes with.
+A proof is an HMAC, keyed with the token, of the protocol's version, the role of the end that makes it, the certificate
+that the peer shows on this connection, both nonces, and the message that contains the proof.
 
 Guarantees:
 1. The token is never sent, and an end that does not have it gets nothing from a peer that depends on it.
-2. A peer that has not proved that it has the token gets no byte of a task.
-3. A proof is worth nothing on another connection: a relay of the handshake shows the client another certificate
-   than the peer's, and both ends refuse.  Addresses are not part of it, so a forwarded port works.  A Unix socket has
-   no certificate; its folder and the user at its other end are checked instead (see `woolexec.mesh.client.channel`).
-4. A nonce of the peer can be used once, within 10 s.  The nonce itself encodes when it was made and for which c:
+2. A peer that has not proved that it has the token receives no byte of a task.
+3. A proof is not valid on another connection: a relay of the handshake shows the client a different certificate, and
+   both ends refuse.  Addresses are not part of a proof, so forwarded ports work.  A Unix socket has no certificate; its
+   folder and the user at its other end are checked instead (see `woolexec.mesh.client.channel`).
+4. A nonce of the peer can be used once, within 10 s.  The nonce encodes its creation time and the client's nonce, so
    greetings of strangers use no memory of the peer, and do not affect other clients.
-5. All of it is gRPC metadata, of which gRPC accepts 8 KiB (1.85: 16 MiB until its settings have been acknowledged): the
-   peer reads no message from a stranger.
+5. The handshake uses only gRPC metadata, of which gRPC accepts 8 KiB (1.85: 16 MiB until its settings have been
+   acknowledged): the peer reads no message from a stranger.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _TEXT_LIMIT = 255
 
 _NONCE = 32
 _NONCE_AGE = 10.0
-"""How long a peer's nonce can be used, in seconds."""
+"""Seconds for which a peer's nonce can be used."""
 
 _MADE = struct.Struct("<d8s")
 """The start of a peer's nonce: when it was made, by the peer's clock, and random bytes; the rest is a MAC."""
@@ -76,7 +76,7 @@ _FOREIGN = "it does not speak woolexec's protocol"
 
 
 def describe(greeting: Hello | Welcome) -> None:
-    """Fill in what the other end must know of this process to work with it."""
+    """Fill in what the other end must know about this process to work with it."""
     greeting.protocol = PROTOCOL
     greeting.python = f"{sys.version_info.major}.{sys.version_info.minor}"
     greeting.cloudpickle = _version("cloudpickle")
@@ -110,7 +110,7 @@ def misfit(ours: Hello | Welcome, theirs: Hello | Welcome) -> str | None:
 
 
 def _encode_texts(greeting: Hello | Welcome) -> None:
-    """Encode what cannot be printed, and cut what is too long: the texts get into logs, messages and tables."""
+    """Escape unprintable characters and shorten long texts: they appear in logs, messages and tables."""
     for field, value in greeting.ListFields():
         if isinstance(value, str):
             setattr(greeting, field.name, printable(value, _TEXT_LIMIT))
@@ -129,14 +129,14 @@ def _major(text: str) -> str:
 
 
 def no_certificates() -> Sequence[bytes]:
-    """Return the fingerprint that stands for a connection without TLS."""
+    """Return the fingerprint that represents a connection without TLS."""
     return (b"",)
 
 
 @dataclass(frozen=True, slots=True)
 class _Connection:
     """
-    What the proofs of both ends depend on, beside the token.
+    What the proofs of both ends depend on, in addition to the token.
 
     :param fingerprint: SHA-256 of the peer's certificate; empty without TLS
     """
@@ -158,9 +158,9 @@ class Caller:
 
     :param token: the secret that both ends have; None: no token is required
     :param pool: the name of the requested pool; empty: any
-    :param session: names the client: those who give the same share workers
-    :param client: what the client is called, if this process passes on its tasks
-    :param hops: peers that they have passed through; 0: they are our own
+    :param session: the secret name of the client: links with the same name share workers
+    :param client: the name of the client, if this process passes on its tasks
+    :param hops: number of peers that these tasks have passed through; 0: they are this process's own
     :param compression: formats of compressed parts that this process can decompress
     """
 
@@ -187,7 +187,7 @@ class Caller:
 
     def answer(self, data: bytes, fingerprint: bytes = b"") -> tuple[Welcome, Opening]:
         """
-        Answer the peer's welcome, of which nothing has been proved.
+        Answer the peer's welcome, which is not authenticated yet.
 
         :param fingerprint: SHA-256 of the certificate that the peer shows on this connection; empty without TLS
         :return: the welcome, and what opens the link
@@ -206,7 +206,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Opening:
-    """What opens a link: the client's second message, and what the peer has to prove then."""
+    """What opens a link: the client's second message, and what the peer must then prove."""
 
     message: bytes
     _token: bytes | None
@@ -222,7 +222,7 @@ class Opening:
 
     def check(self, metadata: Iterable[tuple[str, Any]]) -> Welcome:
         """
-        Check the metadata that the peer has opened the link with.
+        Check the metadata with which the peer opened the link.
 
         :return: the peer's description of itself
         :raises PeerRefusedError: if it has not proved its identity
@@ -269,7 +269,7 @@ class Door:
         introduce(self._welcome)
         self._fingerprints, self._failures = fingerprints, failures
         self._secret = secrets.token_bytes(32)
-        self._used: dict[bytes, float] = {}  # nonces that were used, and when they expire
+        self._used: dict[bytes, float] = {}  # by used nonce: when it expires
 
     def greet(self, metadata: Iterable[tuple[str, Any]]) -> bytes:
         """
@@ -332,7 +332,7 @@ class Door:
         raise PeerRefusedError(f"the client has not proved that it has the token{_SAME}{relayed}")
 
     def _read(self, metadata: Iterable[tuple[str, Any]]) -> tuple[Hello, bytes, bytes]:
-        """Return a message, parsed and as it was sent, and the proof that it comes with."""
+        """Return a message, parsed and in its sent form, and its proof."""
         given = {key: value for key, value in metadata if key in (HELLO_KEY, PROOF_KEY) and isinstance(value, bytes)}
         message = given.get(HELLO_KEY, b"")
         try:

@@ -1,8 +1,8 @@
 """
-The key that signs what peers announce of themselves.
+The key that signs the records that peers announce.
 
-It is made from the token, so that peers and clients with the same token need nothing else.  The token cannot be found
-from the key, nor by trying: it is 32 random bytes (see `tokens`).
+It is derived from the token, so that peers and clients with the same token need nothing else.  The token cannot be
+computed from the key, or guessed: it is 32 random bytes (see `tokens`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class RecordKey:
         raise TypeError("a key cannot be pickled")
 
     def mac(self, content: bytes) -> str:
-        """Return what shows that this content is from someone who has the token."""
+        """Return the MAC that proves that this content is from a process that has the token."""
         return hmac.digest(self._key, content, "sha256").hex()
 
     def is_right(self, content: bytes, mac: str) -> bool:
-        """Whether this is the MAC of this content; compared in constant time."""
+        """Return whether this is the MAC of this content; compared in constant time."""
         return hmac.compare_digest(self.mac(content).encode(), mac.encode(errors="replace"))

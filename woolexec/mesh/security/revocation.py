@@ -1,8 +1,8 @@
 """
-A list of certificates that are not accepted any more: in each line a serial number, in hex, and a comment that says
-whose it is.
+A list of certificates that are no longer accepted: each line has a serial number, in hex, and a comment that names the
+owner.
 
-An authority's folder has one, `FILE`; ``woolexec certs revoke`` adds to it.  It is a list of numbers and not a CRL:
+An authority's folder has one, `FILE`; ``woolexec certs revoke`` adds to it.  It is a list of numbers, not a signed CRL:
 anyone who can replace it could replace the authorities' file as well.
 """
 
@@ -34,7 +34,7 @@ def revoked_in(path: str | os.PathLike[str]) -> frozenset[int]:
     except (OSError, ValueError) as exc:
         raise CredentialsError(f"{os.fspath(path)}: {getattr(exc, 'strerror', None) or exc}") from exc
     if not text.strip():  # perhaps half a copy
-        raise CredentialsError(f"{os.fspath(path)} is empty: a list without revocations has a comment at least")
+        raise CredentialsError(f"{os.fspath(path)} is empty: a list without revocations has at least a comment")
     serials = set()
     for number, line in enumerate(text.splitlines(), 1):
         word = line.partition("#")[0].strip()
@@ -65,9 +65,9 @@ def begin(folder: Path) -> None:
 
 def add(folder: Path, number: int, owner: str) -> Path:
     """
-    Add a serial number to the list in a folder; do nothing if it is there already.
+    Add a serial number to the list in a folder; do nothing if it is already there.
 
-    :param owner: for people
+    :param owner: the owner's name, for the comment
     :return: the path of the list
     :raises CredentialsError: if the list cannot be read or written
     """

@@ -54,7 +54,7 @@ class SocketDir:
             raise PeerStartError(f"{folder}: {exc.strerror}") from exc
         about = os.lstat(folder)
         if not stat.S_ISDIR(about.st_mode) or not (is_ours(about) and is_closed_to_others(about)):
-            raise PeerStartError(f"{folder} must be a folder of this user, and closed to others: chmod 700 it")
+            raise PeerStartError(f"{folder} must be a folder of this user that others cannot access: chmod 700 it")
         try:
             about = os.lstat(path)
         except FileNotFoundError:
