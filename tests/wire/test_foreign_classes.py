@@ -72,6 +72,27 @@ def test_structure_that_is_known_and_complete_is_left_as_it_is():
     assert set_state(make(*args, tracker), state) is made
 
 
+NAMES = ("_flags_", "_restype_", "_argtypes_")
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Point)),
+        ctypes.CFUNCTYPE(None, use_errno=True),
+        ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_long),
+    ],
+    ids=range(3),
+)
+def test_type_of_c_functions_is_one_in_each_process(cls):
+    make, args = reduce(cls)
+    made = make(*args)
+
+    assert made is make(*args)
+    assert [getattr(made, name) for name in NAMES] == [getattr(cls, name) for name in NAMES]
+    assert made(lambda *_: None)
+
+
 def test_types_that_ctypes_makes_from_others_are_made_there_from_those():
     assert reduce(Point * 3) == (operator.mul, (Point, 3))
     assert reduce(ctypes.POINTER(Point)) == (ctypes.POINTER, (Point,))

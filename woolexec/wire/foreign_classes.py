@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 import sys
@@ -36,6 +37,8 @@ def _reduce_ctypes(cls: Any, ctypes: Any) -> tuple[Any, ...] | None:
         return ctypes.POINTER, (cls._type_,)
     if issubclass(cls, ctypes._SimpleCData):
         return _reduce_simple(cls)
+    if issubclass(cls, ctypes._CFuncPtr) and cls.__name__ == "CFunctionType":
+        return make_function_type, (cls._flags_, cls._restype_, cls._argtypes_)
     if not issubclass(cls, ctypes.Structure | ctypes.Union):
         return None
     state, slots = cloudpickle._class_getstate(cls)
@@ -59,6 +62,16 @@ def _reduce_simple(cls: Any) -> tuple[Any, ...] | None:
         if getattr(cls, name, None) is cls and native is not None and native is not cls:
             return getattr, (native, name)
     return None
+
+
+@functools.cache  # ctypes keeps only those of one of the two
+def make_function_type(flags: int, result: Any, arguments: tuple[Any, ...]) -> Any:
+    """Create the type of C functions with these arguments, or return the existing one."""
+    import ctypes
+
+    if flags & ctypes._FUNCFLAG_PYTHONAPI:  # type: ignore[attr-defined]
+        return ctypes.PYFUNCTYPE(result, *arguments)
+    return ctypes.CFUNCTYPE(result, *arguments, use_errno=bool(flags & ctypes._FUNCFLAG_USE_ERRNO))  # type: ignore[attr-defined]
 
 
 def make_structure(name: str, bases: tuple[Any, ...], names: dict[str, Any], tracker: str) -> Any:
