@@ -1,1 +1,1 @@
-"""The code of the worker processes; it imports layers 0-2 only, and as little of the standard library as possible."""
+"""The code of the worker processes; it imports only layers 0-2, and as little of the standard library as possible."""

@@ -1,8 +1,8 @@
 """
 The lane of an actor's life: its constructor runs in the main thread, and the object stays.
 
-This worker runs calls of this actor and no others, so from then on each function is called with the object as its first
-argument, in whichever lane.
+This worker runs only calls of this actor, so from then on each function is called with the object as its first
+argument, in every lane.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 class ActorLane(Lane):
     """
-    Has the object made; it ends with the worker.
+    Creates the object, which ends with the worker.
 
     :param main: runs the constructor
     """
@@ -68,7 +68,7 @@ class _Life(Job):
 
 
 class _Constructor(Slot):
-    """A constructor whose object is kept."""
+    """A constructor whose object is stored."""
 
     __slots__ = ("_slot",)
 
@@ -77,7 +77,7 @@ class _Constructor(Slot):
         self._slot = slot
 
     def get(self, job: Job, transport: Sender) -> Callable[..., Any]:
-        """Return a function that makes the object and keeps it."""
+        """Return a function that makes the object and stores it."""
         construct = self._slot.get(job, transport)
         self.setup, self.function = self._slot.setup, construct
 

@@ -1,8 +1,8 @@
 """
-The tasks of an event loop, for those who ask what runs: their coroutines, and the tasks for which they wait.
+The tasks of an event loop, for reports of what runs: their coroutines, and the tasks that they wait for.
 
-From Python 3.14 on asyncio keeps a graph of what awaits what.  Before, the tasks for which a task waits are those that
-the functions of asyncio in which it waits have among their variables.
+Since Python 3.14 asyncio keeps a graph of what awaits what.  Before, the tasks that a task waits for are found among
+the variables of the asyncio functions in which it waits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AsyncioTasks:
-    """Those of asyncio."""
+    """The tasks of asyncio."""
 
     def __init__(self, lane: Lane) -> None:
         self._tasks = lane.tasks
@@ -43,9 +43,9 @@ class AsyncioTasks:
     @staticmethod
     def awaited_by(task: Any, frames: Sequence[FrameType]) -> Iterator[Any]:
         """
-        Yield the tasks for which a task waits.
+        Yield the tasks that a task waits for.
 
-        :param frames: those of its coroutine, outermost first
+        :param frames: the frames of its coroutine, outermost first
         """
         import asyncio
 
@@ -67,7 +67,7 @@ class AsyncioTasks:
 
 
 def _variables(frame: FrameType, folder: str) -> Iterator[Any]:
-    """Yield the variables of a function of asyncio, those in collections and in a task group one by one."""
+    """Yield the variables of a function of asyncio, and the elements of collections and of a task group."""
     if not frame.f_code.co_filename.startswith(folder):
         return
     for value in tuple(frame.f_locals.values()):
@@ -79,7 +79,7 @@ def _variables(frame: FrameType, folder: str) -> Iterator[Any]:
 
 
 class TrioTasks:
-    """Those of trio."""
+    """The tasks of trio."""
 
     def __init__(self, lane: Any) -> None:
         self._nursery = lane.nursery

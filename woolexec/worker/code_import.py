@@ -54,7 +54,7 @@ def _use(name: str, digest: str) -> None:
 
 
 def is_digest(text: str) -> bool:
-    """Whether this is a digest as archives have, and no path that leads elsewhere."""
+    """Return whether this is the digest of an archive, and not a path to another place."""
     return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 

@@ -1,9 +1,10 @@
 """
 `breakpoint()` and `pdb.set_trace()` in a task: they use the caller's terminal, if the pool was made with debug=True.
 
-One task at a time has the terminal: it locks it, makes its own process group the one in the foreground, which gets what
-is typed and Ctrl-C, and gives both back when the debugger lets the task go on.  If its worker is ended meanwhile, the
-fork server gives the terminal back.  Elsewhere a clear error takes the place of the end of an empty standard input.
+One task at a time has the terminal: it locks the terminal and makes its own process group the foreground one, which
+gets the input and Ctrl-C.  It gives both back when the debugger lets the task continue.  If its worker is ended
+meanwhile, the fork server gives the terminal back.  Without a terminal, a clear error replaces the end of an empty
+standard input.
 """
 
 from __future__ import annotations

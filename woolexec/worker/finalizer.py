@@ -1,4 +1,4 @@
-"""Run the finalizer of an executor in a worker that is about to leave."""
+"""Run the finalizer of an executor in a worker that is about to exit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def run(payload: Any) -> None:
-    """Unpickle a function and call it; log what it raises, because nobody waits for it."""
+    """Unpickle a function and call it; log what it raises, because no caller waits for it."""
     try:
         loads(payload)()
     except BaseException:  # user code

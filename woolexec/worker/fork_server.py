@@ -8,13 +8,13 @@ The fork server: one fresh, single-threaded interpreter from which workers are f
            <============= frames, on a socketpair ==========>
 
 It holds the worker's modules and no user code, so a fork takes a millisecond and inherits no thread, lock, socket or
-file.  Before it forks a third worker, or at a peer while it has nothing to do, it imports modules of the standard
-library that tasks are likely to use: each worker would else spend 50 ms on `asyncio` alone.
+file.  Before it forks a third worker, or at a peer while it is idle, it imports modules of the standard library that
+tasks are likely to use: otherwise each worker would spend 50 ms on `asyncio` alone.
 
-It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process id that has been
-reused.  At a peer it also ends what a worker leaves behind, daemons included: it adopts the worker's descendants.
-When the engine is gone it gives the workers a moment to end, then kills those that are left, and exits; if it is itself
-killed, the kernel kills them (`end_with`).
+It is the parent of all workers, and the only process that signals and reaps them, so a signal never reaches a reused
+process id.  At a peer it also ends the processes that a worker leaves behind, daemons included: it adopts the worker's
+descendants.  When the engine is gone, it gives the workers a moment to end, then kills the remaining ones, and exits;
+if it is itself killed, the kernel kills them (`end_with`).
 
 The code that runs before a first result uses `_signal`, `_socket` and `_pickle`, on which the modules without the
 underscore are built: those import `enum`, `re` and `selectors`, a quarter of the time until the first result.
@@ -22,7 +22,7 @@ underscore are built: those import `enum`, `re` and `selectors`, a quarter of th
 For the same reason the cyclic garbage collector is off until everything is imported: it takes an eighth of the imports.
 
 Records are 16 bytes: operation, worker, value.  Descriptors are sent with them as ancillary data.  Neither end waits
-until the other one reads: with hundreds of workers that start or end at once, each would wait for the other.
+for the other one to read: with hundreds of workers that start or end at once, each would wait for the other.
 """
 
 from __future__ import annotations
@@ -77,20 +77,20 @@ else:
     import _pickle as pickle
 
 LEAVING = worker_main.LEAVING + 0.25
-"""Seconds that workers have to end after the engine is gone."""
+"""Seconds for workers to end after the engine is gone."""
 
 _FEW = 2
-"""Number of workers that are forked before it imports what they may use: they come first, and may be all."""
+"""Number of workers that are forked before it imports further modules: these workers start first, and may be all."""
 
 _IDLE = 200
 """Milliseconds without a request after which it imports the next module, at a peer."""
 
 _ENDING, _LOOK = 1.0, 0.002
-"""Seconds that killed children have to end before it exits, and how often that is checked."""
+"""Seconds for killed children to end before it exits, and seconds between two checks."""
 
 _FDS = 5
 """Maximum number of descriptors of a worker: its sockets for frames and for descriptors, its shared page, and the pipes
-for what it prints, if the engine wants to have that."""
+for its output, if the engine wants it."""
 
 _KEPT = 1 << 20
 """Bytes; larger than any payload that is not sent as a separate file."""
@@ -98,7 +98,7 @@ _KEPT = 1 << 20
 
 def main(control_fd: int) -> None:
     """Serve the engine at the other end of this socket until it is gone."""
-    for fd in (0, 1, 2):  # missing in the caller; else the next files to be opened would get these numbers
+    for fd in (0, 1, 2):  # missing in the caller; otherwise the next opened files would get these numbers
         try:
             os.fstat(fd)
         except OSError:
@@ -163,7 +163,7 @@ def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> Non
 
 def _configure(control: socket.socket) -> None:
     size = RECORD.unpack(_read(control, RECORD.size))[2]
-    config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and made of builtins only
+    config: dict[str, Any] = pickle.loads(_read(control, size))  # from the parent process, and only of builtins
     global _adopts
     _adopts = config["adopts"] and adopt_orphans()
     unpickling.level = config["level"]
@@ -249,13 +249,13 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
 
 
 def _load_next() -> None:
-    """Import one module of the standard library, from its own folder alone: no file of the user may stand in for it."""
+    """Import one module of the standard library, only from its own folder: no file of the user may shadow it."""
     name = _unloaded.pop(0)
     folder = os.path.dirname(os.__file__)
     path, sys.path[:] = sys.path[:], [folder, os.path.join(folder, "lib-dynload")]
     try:
         __import__(name)
-    except Exception:  # the tasks that need it will see why
+    except Exception:  # the tasks that need it will get the error
         pass
     finally:
         sys.path[:] = path
@@ -263,15 +263,15 @@ def _load_next() -> None:
 
 
 _unloaded: list[str] = []
-"""Modules of the standard library that are to be imported when there is time."""
+"""Modules of the standard library that will be imported when there is time."""
 
 _terminal = os.environ.get(terminal.VARIABLE, "")
 """The terminal that tasks may use."""
 
 _settings = b""
 _adopts = False
-"""What a worker leaves behind ends with it, even what has left its process group: the caller is a peer.  Where memory
-runs out, its workers end, not the peer."""
+"""The caller is a peer: processes that a worker leaves behind end with it, even those outside its process group.  If
+memory runs out, workers end, not the peer."""
 
 
 def _become_worker(
@@ -316,7 +316,7 @@ def _reap(control: socket.socket, workers: dict[int, int]) -> None:
 
 
 def _report(control: socket.socket, record: bytes = b"") -> None:
-    """Send a record, and what could not be sent before, as far as that is possible without waiting."""
+    """Send a record, and earlier unsent ones, as far as possible without waiting."""
     _unsent.extend(record)
     try:
         del _unsent[: control.send(_unsent, DONT_WAIT)]
@@ -327,7 +327,7 @@ def _report(control: socket.socket, record: bytes = b"") -> None:
 
 
 _unsent = bytearray()
-"""Records that the engine has not read soon enough."""
+"""Records that the engine was too slow to read."""
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """
-Processes that tasks fork: they end where the task ends, as a program does that reaches its end.
+Processes that tasks fork: they exit at the end of the task, like a program at its end.
 
-Otherwise such a process would send the outcome of the task, which is its parent's, and then take calls from the socket
-of its parent.
+Otherwise such a process would send the outcome of the task, which is its parent's to send, and then take calls from the
+parent's socket.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _RUNS_ITEMS = sync_lane.SyncLane._results.__code__
 
 
 def watch() -> None:
-    """Have processes that are forked from this worker end with the task."""
+    """Make processes that are forked from this worker end with the task."""
     at_fork(after_in_child=_forked)
 
 
 def _forked() -> None:
-    # Patched where they are looked up: looking for the process id would cost each call something.
+    # Patched where they are looked up: checking the process id would cost time in each call.
     for owner, name, end in (
         (Job, "succeed", lambda *_, **__: leave(0)),
         (Job, "fail", lambda _job, _transport, _seconds, exc, **_: _leave_for(exc)),
@@ -58,7 +58,7 @@ def _leave_for(exc: BaseException) -> NoReturn:
 def leave(code: int) -> NoReturn:
     """End this process as the interpreter would: wait for threads, run exit functions, flush the streams."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # as at interpreter exit; we are killed if it takes long
+        threading._shutdown()  # type: ignore[attr-defined]  # as at interpreter exit; killed if it takes long
     except BaseException:  # Ctrl-C
         pass
     try:

@@ -151,7 +151,7 @@ def test_operators_see_and_end_all_tasks_and_clients_those_of_their_certificate(
             there = asking[role]
             assert [each.function for each in there.stacks()] == (["wait_for"] if sees else [])
             if sees is None:
-                with pytest.raises(PeerRefusedError, match="tasks of others are for operators alone"):
+                with pytest.raises(PeerRefusedError, match="only operators may see other clients"):
                     there.clients()
                 assert not there.cancel(task)
                 continue

@@ -31,7 +31,7 @@ class Credentials:
     What a client and a peer use to authenticate each other.
 
     :param token: the shared secret, made by ``woolexec certs token`` or `with_new_token`; None: no token is required
-    :param tls: the certificates; None: no certificates are used
+    :param tls: the certificate files; None: none are used
     :raises CredentialsError: if the token was not made by woolexec
     """
 

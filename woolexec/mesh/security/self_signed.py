@@ -1,10 +1,10 @@
 """
 The certificate that a peer makes for itself at its start, for a port with a token.
 
-Nobody vouches for it but the proofs of the token, which cover it (see `handshake`).  It is valid at any time, whatever
-the clocks of the hosts say, and its key is gone when the peer ends.
+Only the proofs of the token, which cover it, vouch for it (see `handshake`).  It is valid at any time, regardless of
+the clocks of the hosts, and its key is gone when the peer ends.
 
-It is made by the cryptography package, or else by the command ``openssl``.
+It is made by the cryptography package, or otherwise by the command ``openssl``.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class SelfSigned:
     @classmethod
     def make(cls) -> SelfSigned:
         """
-        Make one.
+        Make a certificate.
 
-        :raises CredentialsError: if there is nothing to make it with
+        :raises CredentialsError: if neither the cryptography package nor ``openssl`` works
         """
         try:
             return cls(*_by_cryptography())

@@ -28,7 +28,7 @@ PEER, CLIENT, OPERATOR = "peer.woolexec", "client.woolexec", "operator.woolexec"
 """DNS names in certificates."""
 
 _REPLACED = 60.0
-"""Seconds for which connections count that were made before a peer's certificate was replaced."""
+"""Seconds for which a peer's replaced certificate still counts for connections made before."""
 
 _ANY_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL."""
@@ -39,12 +39,12 @@ class Tls:
     """
     Files in PEM format.
 
-    :param ca: the authorities that the other end's certificate may come from; None: a client trusts the authorities of
-        its system, and a peer requires no certificate from clients
+    :param ca: the authorities that may have issued the other end's certificate; None: a client trusts the authorities
+        of its system, and a peer requires no certificate from clients
     :param certificate: the certificate of this process, followed by the chain to its authority
     :param key: its private key
     :param name: the DNS name that a peer's certificate must have; empty: the host of the address
-    :param revoked: a list of serial numbers of certificates that are not accepted: see `revocation`
+    :param revoked: the file with serial numbers of certificates that are not accepted: see `revocation`
     :raises CredentialsError: if a path is empty, or a certificate and its key are not given together
     """
 
@@ -91,7 +91,7 @@ class Tls:
 
     def check_own(self, role: str) -> float:
         """
-        Check that an end with the same authorities would accept our certificate.
+        Check that an end with the same authorities would accept this process's certificate.
 
         The check is a TLS handshake in memory.
 
@@ -180,7 +180,7 @@ class ServerFiles:
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
         self._seen: list[tuple[int, int]] = []
-        self._shown: dict[bytes, float] = {}  # fingerprints, and until when they count
+        self._shown: dict[bytes, float] = {}  # by fingerprint: until when it counts
 
     def server(self) -> Any:
         """
@@ -197,7 +197,7 @@ class ServerFiles:
         )
 
     def fingerprints(self) -> tuple[bytes, ...]:
-        """Return SHA-256 of the certificate, and of those that it has replaced just now."""
+        """Return SHA-256 of the certificate, and of those that were just replaced."""
         now = monotonic()
         return tuple(each for each, until in tuple(self._shown.items()) if until > now)
 

@@ -4,9 +4,9 @@ The format of tokens::
     woolexec_<48 characters>        base64url of 32 random bytes and a checksum of 4 bytes
     <64 hexadecimal digits>         32 random bytes, as ``openssl rand -hex 32`` prints them
 
-Only tokens in these formats are accepted, and only if their bytes look random, so nothing that somebody has thought of
-becomes one, be it a word or the key of an example: anyone who takes part in a handshake could try such afterwards.  The
-checksum finds tokens that were cut off or mistyped, the prefix those that were published by mistake.
+Only tokens in these formats are accepted, and only if their bytes look random.  So a word or the key of an example is
+refused: anyone who takes part in a handshake could try such tokens afterwards.  The checksum detects tokens that were
+cut off or mistyped; the prefix helps to find tokens that were published by mistake.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _SECRET, _CHECK = 32, 4
 
 _DIGITS = re.compile(rb"[0-9a-f]{64}|[0-9A-F]{64}")
 _DISTINCT = 20
-"""Different bytes that 32 random ones have at least, and different steps from one to the next; fewer occur once in a
-billion tokens."""
+"""Minimum number of different values among 32 random bytes, and among the steps from one to the next; fewer occur once
+in a billion tokens."""
 
 
 def new_token() -> bytes:
@@ -42,9 +42,9 @@ def token_of(secret: bytes) -> bytes:
 
 def check_token(token: bytes, source: str) -> None:
     """
-    Check that this is a token in our format.
+    Check that this is a token in one of these formats.
 
-    :param source: where it comes from, for the message, which does not show it
+    :param source: where it comes from, for the message, which does not show the token
     :raises CredentialsError: if it is not
     """
     if not token.strip():
@@ -59,7 +59,7 @@ def check_token(token: bytes, source: str) -> None:
     is_ours = len(data) == _SECRET + _CHECK and token == _PREFIX + base64.urlsafe_b64encode(secret + _checksum(secret))
     if not (is_ours and _looks_random(secret)):
         raise CredentialsError(
-            f"{source} holds no token that woolexec has made: it is of another kind, cut off or mistyped; "
+            f"{source} holds no token made by woolexec: it is of another kind, cut off or mistyped; "
             "make one with: woolexec certs token"
         )
 

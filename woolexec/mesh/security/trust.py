@@ -1,9 +1,9 @@
 """
-Which certificates are accepted now: those of authorities and roles that we trust, and that are not revoked.
+Which certificates are accepted now: those from trusted authorities, with the right role, that are not revoked.
 
-TLS verifies a certificate when a connection begins.  What TLS does not do is done here: the role of its owner, which is
-an exact DNS name; serial numbers that have been revoked; and the end of links whose authority or certificate is
-withdrawn while they are open.  The files are read again when they change.
+TLS verifies a certificate when a connection begins.  This adds what TLS does not check: the role of the owner, which is
+an exact DNS name; revoked serial numbers; and the end of open links whose authority or certificate is withdrawn.  The
+files are read again when they change.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Accepted:
     A certificate that was accepted.
 
     :param keys: the name and the key of each authority that may have issued it
-    :param serials: serial numbers: its own, and those of the authorities between it and ours, and of these
+    :param serials: the serial numbers of the certificate, of intermediate authorities, and of the trusted authority
     """
 
     certificate: Certificate
@@ -45,17 +45,17 @@ class Accepted:
     serials: frozenset[int]
 
     def __str__(self) -> str:
-        """Say whose it is."""
+        """Return the name of its owner."""
         return f"certificate {self.certificate.name!r} {self.certificate.serial:x}"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """
-    Who a client is.
+    The identity of a client.
 
     :param proved: the certificate or the token that it has proved to have
-    :param claims: what it says of itself
+    :param claims: its unproved description of itself
     :param accepted: its certificate, if it has shown one
     """
 
@@ -64,19 +64,19 @@ class Identity:
     accepted: Accepted | None = None
 
     def __str__(self) -> str:
-        """Say who it is, for logs."""
+        """Describe the client, for logs."""
         return f"{self.claims} ({self.proved})"
 
     @property
     def fingerprint(self) -> str:
-        """That of its certificate; empty if it has shown none."""
+        """The fingerprint of its certificate; empty if it has shown none."""
         return "" if self.accepted is None else self.accepted.certificate.fingerprint
 
     def own(self, session: bytes) -> bytes:
         """
-        Return the session that this client has at peers: another client that gives the same one has another.
+        Return the session of this client at peers, bound to its identity: another client with the same name differs.
 
-        Each peer to which the client proves the same finds the same; only a peer that vouches for it can pass it on.
+        All peers to which the client proves the same identity get the same session; only peers can pass it on.
 
         :param session: the name that the client gives; empty: none
         """
@@ -86,7 +86,7 @@ class Identity:
 
 class Trust:
     """
-    What we trust now.
+    The certificates that are trusted now.
 
     :param tls: the files
     :raises CredentialsError: if a file cannot be used
@@ -117,7 +117,7 @@ class Trust:
             if not authorities:
                 raise CredentialsError(f"{tls.ca} has no certificate of an authority")
             keys = {(each.subject, each.key): each for each in authorities}
-        if tls.revoked is not None:  # a revocation is never taken back: what is read may be half of a new list
+        if tls.revoked is not None:  # a revocation is never undone: the file may be only half written
             self._revoked |= revoked_in(tls.revoked)
         self._authorities = keys
 
@@ -154,9 +154,9 @@ class Trust:
         """
         Check a certificate that TLS has verified.
 
-        :param roles: the names of which it must have one; None: its names have been checked
-        :param chain: the certificates by which it was verified, as far as they are known
-        :raises PeerRefusedError: if it has none of them, or one of the chain is revoked
+        :param roles: it must have one of these names; None: its names were already checked
+        :param chain: the certificates by which it was verified, as far as known
+        :raises PeerRefusedError: if it has none of the names, or a certificate of the chain is revoked
         """
         self.refresh()
         if roles is not None and not certificate.dns_names & {role.encode() for role in roles}:
@@ -174,7 +174,7 @@ class Trust:
         return accepted
 
     def why_not(self, accepted: Accepted) -> str | None:
-        """Return why a certificate that was accepted is not any more; None if it is."""
+        """Return why an accepted certificate is no longer accepted; None if it still is."""
         if accepted.certificate.serial in self._revoked:
             return f"{accepted} has been revoked"
         if accepted.serials & self._revoked:

@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 
 def is_of_user(address: str) -> bool:
-    """Return whether a client has come over a Unix socket: its folder is closed to all but the user of this peer."""
+    """Return whether a client uses the Unix socket, whose folder only the user of this peer can access."""
     return address.startswith("unix:")
 
 
 class Acceptor:
     """
-    The clients of one peer; in the engine's thread only.
+    The clients of one peer; only in the engine's thread.
 
     :param door: the peer's part of the handshake
-    :param credentials: what clients must prove
+    :param credentials: what clients must authenticate with
     :param tenants: what the clients have here
     :param places: the capacity that they share
     :param passages: fd passing for large payloads
@@ -77,9 +77,9 @@ class Acceptor:
         compression: tuple[str, ...] = (),
     ) -> None:
         self.is_open = True
-        """Clients are admitted; false while the peer drains."""
+        """Whether clients are admitted; false while the peer drains."""
         self.trouble = ""
-        """Why no tasks can be run now; nobody is admitted meanwhile."""
+        """Why no tasks can be run now; no client is admitted meanwhile."""
         self.served: dict[Served, asyncio.Task[Any]] = {}
         self.traffic = Traffic(self.served)
         self.places, self.tenants = places, tenants
@@ -170,15 +170,15 @@ class Acceptor:
 
     def everybody(self, fingerprint: str = "") -> list[tuple[Hosted, str]]:
         """
-        Return the engines of all clients, with whose they are.
+        Return the engines of all clients, with the clients' names.
 
-        :param fingerprint: only of those with this certificate; empty: of all
+        :param fingerprint: only of clients with this certificate; empty: of all
         """
         found = [each for each in self.served if fingerprint in ("", each.identity.fingerprint)]
         return list({served.engine: (served.engine, served.client) for served in found}.values())
 
     def _reports_for(self, identity: Identity, *, is_operator: bool) -> StatusReports | None:
-        """Return what answers for all clients whose tasks this one may see; None if it may see its own alone."""
+        """Return what answers for all clients whose tasks this one may see; None if it may see only its own."""
         if is_operator:
             return self._reports
         if identity.accepted is None or CLIENT.encode() not in identity.accepted.certificate.dns_names:
@@ -192,17 +192,17 @@ class Acceptor:
     def _enter(
         self, hello: Hello, accepted: Accepted | None, task: asyncio.Task[Any], *, is_operator: bool
     ) -> tuple[Tenant, Served]:
-        """Make the session of a client that was admitted."""
+        """Create the session of an admitted client."""
         claims = f"{hello.host}:{hello.pid}"
         is_peer = accepted is None or PEER.encode() in accepted.certificate.dns_names
         identity = Identity(str(accepted or self._credentials.proof), claims, accepted)
-        if hello.client and is_peer:  # it passes on tasks, and vouches for whose they are
+        if hello.client and is_peer:  # it passes on tasks, and vouches for their client
             identity = replace(identity, claims=f"{hello.client} through {claims}")
         else:
             hello.session = identity.own(hello.session)
         tenant = self.tenants.enter(hello, str(identity), task)
         store = tenant.code_store if self._takes_code else None
-        fetching = self.fetching if self._takes_code else None  # else a client could have it connect to anything
+        fetching = self.fetching if self._takes_code else None  # otherwise a client could make it connect anywhere
         served = Served(
             tenant.engine,
             str(identity),
@@ -220,11 +220,11 @@ class Acceptor:
 
     @property
     def beside(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs beside the server, until cancelled."""
+        """Run the background work of the server, until cancelled."""
         return self.end_untrusted, self.guard_memory, self.fetching.run, self.places.stays.run
 
     async def guard_memory(self) -> None:
-        """Refuse before memory runs out, until cancelled."""
+        """Refuse calls before memory runs out, until cancelled."""
 
         def end(holder: Any, reason: str) -> None:
             if holder is self.fetching:
@@ -235,7 +235,7 @@ class Acceptor:
         await MemoryGuard(self.places, lambda: [*self.served, self.fetching], end, self._log, memory).run()
 
     async def end_untrusted(self) -> None:
-        """End the links of clients whose certificate or authority has been withdrawn, until cancelled."""
+        """End the links of clients whose certificate or authority was withdrawn, until cancelled."""
         while True:
             await asyncio.sleep(LOOK)
             if self._trust is None:
@@ -247,11 +247,11 @@ class Acceptor:
                     served.refuse(task, reason)
 
     def drain(self) -> None:
-        """Admit nobody, and tell clients to send no more calls."""
+        """Admit no more clients, and tell clients to send no more calls."""
         self.is_open = False
         self.tenants.close()
         for served, task in self.served.items():
-            if served.inspections.only_looks:  # it may stay without end, and has nothing to finish
+            if served.inspections.only_looks:  # it may stay connected indefinitely, and has nothing to finish
                 served.refuse(task, DRAINING)
             else:
                 served.say_goodbye()

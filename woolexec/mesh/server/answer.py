@@ -1,4 +1,4 @@
-"""The answer to one call of a client: what its receiver sends over the link."""
+"""The receiver of one call of a client, which sends the outcome over the link."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Session(Protocol):
     refusals: Refusals
     """The calls that are given back."""
     values: KeptValues
-    """Where outcomes may stay."""
+    """Keeps outcomes here."""
     output: OutputFeed
-    """Takes what the client's tasks print."""
+    """Takes the output of the client's tasks."""
     places: Places
     """The capacity that the clients share."""
 
@@ -45,16 +45,16 @@ class Session(Protocol):
         """Remove a call that is over; return False if it is not outstanding."""
 
     def let_go_arguments(self, answer: Answer) -> None:
-        """Note that the arguments of a call that goes on take no memory any more."""
+        """Note that the arguments of a running call no longer take memory."""
 
     def end_stream(self, call: Call) -> None:
-        """Cancel a stream whose client has its outcome already."""
+        """Cancel a stream whose client already has its outcome."""
 
     def log(self, frame: Log) -> None:
         """Send a logging record to the client."""
 
     def __hash__(self) -> int:
-        """Each session is one of its own."""
+        """Sessions are hashed by identity."""
 
 
 class Answer(Relayed):
@@ -78,7 +78,7 @@ class Answer(Relayed):
     outstanding_call: Call
     requirement: Requirement | None
     pinned: bool
-    """The call is for one worker and no other."""
+    """Whether the call is for one particular worker."""
     size: int
     """Bytes of the call's arguments."""
     weight: float
@@ -88,9 +88,9 @@ class Answer(Relayed):
         self.types, self.raised = (), 0
         self._began: float | None = None
         self.is_of_actor = False
-        """It is a call of an actor's method, which can be run nowhere else."""
+        """Whether it is a call of an actor's method, which can run only here."""
         self.keeps = False
-        """A large value stays here."""
+        """Whether a large value is kept here."""
         self.served = served
         self.number = number
 
@@ -99,12 +99,12 @@ class Answer(Relayed):
         self._began = time()
 
     def note_late(self) -> None:
-        """Count the call as long at the peer's door, although it was expected to be short."""
+        """Count the call as long for admission, although it was expected to be short."""
         served = self.served
         self.weight = served.places.admission.late(served, self.weight, pinned=self.pinned)
 
     def started_by(self, ended: float, outcome: str) -> float | None:
-        """Return when the call was started, in seconds since 1970; None if it never was."""
+        """Return when the call was started, in seconds since 1970; None if it was not."""
         if self._began is None and outcome != "cancelled":  # it was over before the first check
             return ended - self.outstanding_call.cost
         return self._began
@@ -161,7 +161,7 @@ class Answer(Relayed):
         self.served.outbox.put_frame(self.number, items, frame.payload)
 
     def refuse(self, reason: str) -> bool:
-        """Give the call back to the client; return False if it is for one worker here and no other."""
+        """Give the call back to the client; return False if it is for one particular worker here."""
         if self.pinned:
             return False
         if self.served.forget(self.number, "refused"):
@@ -173,12 +173,12 @@ class Answer(Relayed):
         self.served.log(frame)
 
     def deliver_progress(self, frame: Progress) -> None:
-        """Tell the client how far the call is."""
+        """Send the progress of the call to the client."""
         frame.call = self.number
         self.served.outbox.put(encode(frame))
 
     def deliver_output(self, frame: Output) -> None:
-        """Send what the call has printed to the client."""
+        """Send output of the call to the client."""
         frame.call = self.number
         self.served.output.send(frame)
 
@@ -189,8 +189,9 @@ class Answer(Relayed):
 
 def _seconds(call: Call) -> float:
     """
-    Return what the client is told that a call took: the moving average here.
+    Return the run time that is reported to the client: the moving average here.
 
-    Clients send ahead what they expect to be short: told each single time, they let calls wait behind a long one.
+    Clients send ahead calls that they expect to be short.  If each single time was reported, calls would wait behind
+    long ones.
     """
     return (call.function.seconds or 0.0) * (call.count or 1)

@@ -56,11 +56,11 @@ class Audit:
         """
         Record the end of a task.
 
-        :param client: what the client that it was run for has proved
+        :param client: the proved identity of the client
         :param task: the name that the client gave it
         :param call: the client's number for it
         :param started: seconds since 1970; None: it was never started
-        :param claims: what the client says of itself
+        :param claims: the client's unproved description of itself
         """
         about: dict[str, Any] = {"client": client, "claims": _cut(claims), "task": _cut(task), "call": call}
         about |= {"started": _text(started), "ended": _text(self.clock()), "outcome": _cut(outcome)}
@@ -74,7 +74,7 @@ class Audit:
                 logging.getLogger("woolexec").warning("cannot write tasks to the audit log: %s", exc)
 
     def _make_room(self, size: int) -> None:
-        """Begin a new file if this one is full, or is not the one at the path any more."""
+        """Begin a new file if this one is full, or is no longer the one at the path."""
         about = os.fstat(self._fd)
         if not stat.S_ISREG(about.st_mode):
             return
@@ -85,7 +85,7 @@ class Audit:
             return
         if not lock(self._fd):
             return
-        if self._is_at_path(about):  # else another process has renamed it
+        if self._is_at_path(about):  # otherwise another process has renamed it
             for number in range(KEPT, 0, -1):
                 older = self._path if number == 1 else f"{self._path}.{number - 1}"
                 if os.path.lexists(older):

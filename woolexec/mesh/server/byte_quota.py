@@ -12,11 +12,10 @@ if TYPE_CHECKING:
 
 class ByteQuota:
     """
-    What one client has at a peer, in bytes.
+    The bytes that a peer holds for one client.
 
-    The arguments of a call are let go when it ends, so a call that finds no room is refused, and waits at its client.
-    Functions and chunks stay until others replace them, so a client that sends more of them than there is room for
-    can only be refused altogether.
+    The arguments of a call are freed when it ends, so a call for which there is no room is refused, and waits at its
+    client.  Functions and chunks stay until others replace them, so if they exceed the limit, the link must end.
 
     :param limit: maximum number of bytes
     """
@@ -27,7 +26,7 @@ class ByteQuota:
         self._stayed: dict[Hashable, int] = {}
         self._stayed_size = 0
         self.size = 0
-        """All of it."""
+        """The total number of bytes."""
 
     def has_room(self, size: int) -> bool:
         """Return whether the arguments of one more call fit."""
@@ -43,37 +42,37 @@ class ByteQuota:
 
     def keep(self, what: Hashable, size: int, *, alone: bool = False) -> None:
         """
-        Note something that stays, in place of what was kept under the same name.
+        Count an object that stays; it replaces an earlier one with the same name.
 
-        :param alone: there is no other of its kind, and it is let in whatever its size
+        :param alone: it is the only one of its kind, and is accepted regardless of its size
         :raises ProtocolError: if there is no room for it
         """
         self.drop(what)
         if not (alone or self.has_room(size)):
             raise ProtocolError(
-                f"functions, chunks and values of {size} bytes, beside {self.size} bytes of others, exceed the limit "
-                f"of {self._limit} bytes for one client"
+                f"functions, chunks and values of {size} bytes, in addition to {self.size} bytes of others, exceed the "
+                f"limit of {self._limit} bytes for one client"
             )
         self._kept[what] = size
         self.size += size
 
     def may_stay(self, size: int, *, spills: bool = False) -> bool:
         """
-        Return whether an outcome may stay here: all of them take at most half of the room.
+        Return whether an outcome may stay here; all outcomes together take at most half of the limit.
 
-        :param spills: what is too much will go to a folder
+        :param spills: outcomes beyond the limit go to a folder
         """
         return self.has_room(size) and (spills or self._stayed_size + size <= self._limit // 2)
 
     def stay(self, what: Hashable, size: int) -> None:
-        """Note an outcome that stays here, in place of what was kept under the same name."""
+        """Count an outcome that stays here; it replaces an earlier one with the same name."""
         self.drop(what)
         self._stayed[what] = size
         self._stayed_size += size
         self.size += size
 
     def drop(self, what: Hashable) -> None:
-        """Note that something that stayed is gone."""
+        """Stop counting an object that is gone."""
         stayed = self._stayed.pop(what, 0)
         self._stayed_size -= stayed
         self.size -= self._kept.pop(what, 0) + stayed

@@ -1,4 +1,4 @@
-"""Reports to a client, while it traces its pool, of its calls here that have ended."""
+"""Reports the ended calls of a client to it, while it traces its pool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def report_calls(links: Links, tell: Tell, frame: Trace) -> None:
     """
-    Report the calls in a client's engine, which has no calls of others, or report them no more; say what time it is.
+    Start or stop reporting the calls of a client's engine, which has only its calls; report the time of the clock.
 
     :param tell: sends the client a frame
     """

@@ -22,13 +22,13 @@ check for free places."""
 
 
 class Client(Protocol):
-    """What a client is here."""
+    """A client of the peer."""
 
     def tell(self, frame: Message) -> None:
         """Send it a frame."""
 
     def __hash__(self) -> int:
-        """Each client is one of its own."""
+        """Clients are hashed by identity."""
 
 
 class Places:
@@ -38,8 +38,8 @@ class Places:
     :param after: calls a function later, given the seconds until then
     :param width: maximum number of calls that the peer runs at once
     :param offer: the tags and resources that calls may require
-    :param has_peers: whether it has peers of its own; clients' calls are not passed on to them
-    :param stays: counts the outcomes that stay here
+    :param has_peers: whether it has links to other peers; clients' calls are not passed on to them
+    :param stays: counts the outcomes that are kept here
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class Places:
         return Line(priority, needs, client=client) if priority or needs is not None or self._has_peers else None
 
     def tell(self) -> None:
-        """When places are free, tell the client that has waited longest, and after a while the next."""
+        """If places are free, tell the client that has waited longest, and after a while the next."""
         if self.admission.has_waiting and not self._about_to:
             self._about_to = True
             self._after(0.0, self._tell_now)  # after the outcome that freed the place
 
     def invite(self) -> None:
-        """Tell all clients that calls are run: they may have been refused some for another reason than free places."""
+        """Tell all clients that calls can run again: some may have been refused for other reasons than free places."""
         for client in self.clients:
             self.invite_one(client)
 
     def invite_one(self, client: Client) -> None:
-        """Tell a client that calls are run, for the same reason."""
+        """Tell a client that calls can run again, for the same reason."""
         client.tell(Load(free=max(1, self.admission.free)))
 
     def _tell_now(self) -> None:

@@ -20,9 +20,9 @@ class ChildPeer:
     """
     A peer on all interfaces, at any free port.
 
-    :param token: that its clients must have; it is in no command line
-    :param resources: what it offers, beside its workers
-    :param without: prefixes of the variables that it does not inherit
+    :param token: the token that its clients must have; it does not appear in a command line
+    :param resources: the resources that it offers
+    :param without: prefixes of the environment variables that it does not inherit
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class ChildPeer:
         env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended, as `addresses` says
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which `addresses` reports
             self._process.stdin.write(token + b"\n")
             self._process.stdin.flush()
 
     def addresses(self) -> tuple[str, ...]:
         """
-        Wait until it serves, and return where other hosts can reach it.
+        Wait until it serves, and return the addresses at which other hosts can reach it.
 
-        :raises PeerStartError: if it does not; its standard error, which is that of this process, says why
+        :raises PeerStartError: if it does not start; the reason is on standard error, which it shares with this process
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -66,7 +66,7 @@ class ChildPeer:
         return self._process.poll() is not None
 
     def end(self) -> None:
-        """End it, and wait for that."""
+        """End the process, and wait for its end."""
         with self._process as process:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # it had ended before it read the token

@@ -34,20 +34,20 @@ class ClientActors:
         """
         Return whether a call about an actor may be accepted.
 
-        It lives; or it is to be made, the client has fewer than `MOST` of them, and there are descriptors for it,
-        beside those that the workers of all clients need.
+        The actor must be alive; or, for a new one, the client has fewer than `MOST`, and there are enough descriptors
+        in addition to those that the workers of all clients need.
 
-        :raises ProtocolError: if it is a call of a map, or one for a certain worker, as no call about an actor is
+        :raises ProtocolError: if it is a call of a map, or for a particular worker, which calls about actors never are
         """
         if frame.worker or frame.count or len(frame.call) != 1:
-            raise errors.ProtocolError(f"call {frame.call[0]} is about an actor, and of a map or for a certain worker")
+            raise errors.ProtocolError(f"call {frame.call[0]} is about an actor, but of a map or for a certain worker")
         if frame.lane != LIFE:
             return self._owner(frame) is not None
         lives = sum(answer.outstanding_call.function.lane == LIFE for answer in self._calls.values())
         return lives < MOST and not are_scarce()
 
     def _owner(self, frame: Start) -> Guest | None:
-        """Return the actor that a call of a method is for; None if that has ended, which the client has been told."""
+        """Return the actor that a call of a method is for; None if it has ended, which the client was told."""
         life = self._calls.get(frame.actor)
         owner = None if life is None else life.outstanding_call.receiver
         return owner if isinstance(owner, Guest) and owner.state != ENDED else None
@@ -63,7 +63,7 @@ class ClientActors:
             call.line = Line(frame.priority, needs, client=client, actor=table)
             return
         owner = self._owner(frame)
-        assert owner is not None  # else there is no room
+        assert owner is not None  # otherwise there is no room
         call.line = Line(actor=owner)
         above = self._calls.get(frame.parent)
         if above is not None:
@@ -71,7 +71,7 @@ class ClientActors:
         answer.is_of_actor = True
 
     def cancel(self, answer: Answer) -> bool:
-        """End a plain call of a method, with its actor; return False if this is no such call."""
+        """End a plain call of a method, with its actor; return False if this is not such a call."""
         if not answer.is_of_actor or answer.outstanding_call.function.lane:
             return False
         call = answer.outstanding_call
@@ -80,7 +80,7 @@ class ClientActors:
 
 
 class Guest(Actor):
-    """An actor of a client: it is not made again here, and its client is told what becomes of it."""
+    """An actor of a client: it is not made again here, and its client is informed of its state."""
 
     takes_logs = True
     is_guest = True
@@ -91,7 +91,7 @@ class Guest(Actor):
 
     @property
     def outstanding_call(self) -> Call:
-        """The life, as its session knows it."""
+        """The actor's life, under the name that its session uses."""
         return self.answer.outstanding_call
 
     @outstanding_call.setter
@@ -112,7 +112,7 @@ class Guest(Actor):
         super().deliver_failure(call, payload)
 
     def end(self, failure: Any = None) -> None:
-        """Tell the client first: what waits is given back to it after that."""
+        """Tell the client first; the waiting calls are given back to it after that."""
         if self.state != ENDED and self.life is not None:
             error = failure if failure is not None else errors.ActorLostError(f"the actor {self.name} was ended")
             self.answer.deliver_failure(self.life, error)
@@ -134,9 +134,9 @@ class Guest(Actor):
         self.answer.deliver_log(frame)
 
     def deliver_progress(self, frame: Progress) -> None:
-        """Tell the client how far the constructor is."""
+        """Send the progress of the constructor to the client."""
         self.answer.deliver_progress(frame)
 
     def deliver_output(self, frame: Output) -> None:
-        """Send what it prints to the client."""
+        """Send its output to the client."""
         self.answer.deliver_output(frame)

@@ -1,4 +1,4 @@
-"""The functions and the chunks that a client has sent to a peer, and that its calls name."""
+"""The functions and the chunks that a client has sent to a peer, and that its calls refer to."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 class Definitions:
     """
-    What the calls of one client refer to.
+    The functions and chunks of one client.
 
-    :param arriving: has the large payloads
+    :param arriving: the received large payloads
     :param quota: counts the bytes
-    :param values: what the chunks refer to
+    :param values: the values that the chunks refer to
     """
 
     def __init__(self, arriving: Arriving, quota: ByteQuota, values: KeptValues) -> None:
@@ -32,7 +32,7 @@ class Definitions:
         self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of calls in a lane
 
     def taken(self, frame: Any) -> bytes | File | Parts:
-        """Return a payload that must be there; if it could not be received, the error ends the link."""
+        """Return a payload that must have arrived; if it could not be received, the error ends the link."""
         payload = self._arriving.take(frame)
         if isinstance(payload, OSError):
             raise payload
@@ -40,7 +40,7 @@ class Definitions:
 
     def define(self, frame: Define) -> None:
         """
-        Store a function in a slot; forget the oldest one, if a client uses more slots than ours do.
+        Store a function in a slot; forget the oldest one, if a client uses more slots than woolexec's clients do.
 
         :raises ProtocolError: if there is no room for it
         """
@@ -60,7 +60,7 @@ class Definitions:
         """
         Return the function of a call.
 
-        :raises ProtocolError: if its slot is empty, or its lane is none
+        :raises ProtocolError: if its slot is empty, or its lane does not exist
         """
         function = self.slots.get(frame.function)
         if function is None:

@@ -1,7 +1,7 @@
 """
-Fetching values from other peers, straight, for the calls of clients.
+Fetches values directly from other peers, for the calls of clients.
 
-All values that one peer has for us come over one link, which ends when it has not been used for a while.  What has
+All values from one peer come over one link, which ends when it has not been used for a while.  What has
 arrived of values over all links is bounded, because it counts for no client before it is whole.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from woolexec.wire.payload import File, Parts
 
 _AT_ONCE = 256
-"""Maximum number of values that are fetched at a time; further ones come through their clients."""
+"""Maximum number of values that are fetched at a time; further ones are sent by their clients."""
 
 _GREETING = 5.0
 """Seconds in which the other peer must answer."""
@@ -44,16 +44,16 @@ _AGAIN = 30.0
 """Seconds for which a peer that could not be reached is not tried again."""
 
 _KNOWN = 1024
-"""Maximum number of peers of which that is known."""
+"""Maximum number of unreachable peers that are remembered."""
 
 _IDLE = 10.0
-"""Seconds after which a link that is not used ends."""
+"""Seconds after which an unused link ends."""
 
 _PAUSE = 0.02
 """How often it is checked whether there is memory again, in seconds."""
 
 _STALL = 15.0
-"""Seconds after which a link over which nothing comes is given up."""
+"""Seconds without data after which a link is abandoned."""
 
 
 class NotFetchedError(Exception):
@@ -68,7 +68,7 @@ class Fetching:
     """
     Fetches values, while it runs.
 
-    :param credentials: with which this peer shows other peers what it is
+    :param credentials: with which this peer authenticates itself to other peers
     :param compression: formats in which others may compress the values
     :param limit: maximum number of bytes of values that have arrived in part; None: half of the memory that this
         process may use
@@ -116,7 +116,7 @@ class Fetching:
         until, why = self._unreachable.get((pull.address, pull.identity), (0.0, ""))
         if asyncio.get_running_loop().time() < until:
             raise NotFetchedError(why)
-        if self._count >= _AT_ONCE:  # to wait could take long: what others fetch may never come
+        if self._count >= _AT_ONCE:  # waiting could take long: the other values may never arrive
             raise NotFetchedError("too many values are being fetched")
         self._count += 1
         try:
@@ -149,7 +149,7 @@ class Fetching:
                 why = str(exc)
             except grpc.RpcError as exc:
                 why = said_in(exc)
-            except Exception as exc:  # whatever a client has named, or the other peer sent, ends this link alone
+            except Exception as exc:  # a bad address from a client, or bad data from the peer, must end only this link
                 why = repr(exc)
             finally:
                 self._end(key, opened)
@@ -161,12 +161,12 @@ class Fetching:
                     opened.result().fail(why)
 
     def _end(self, key: tuple[str, str], opened: asyncio.Future[_Link]) -> None:
-        """Use a link for nothing more."""
+        """Stop using a link."""
         if self._links.get(key) is opened:
             del self._links[key]
 
     async def _open(self, taken: contextlib.AsyncExitStack, address: str, identity: str, at: str) -> _Link:
-        """Open a link; it is closed with what is taken."""
+        """Open a link; closing the returned context closes it."""
         async with contextlib.AsyncExitStack() as trying:
             try:
                 async with asyncio.timeout(_GREETING):
@@ -186,7 +186,7 @@ class Fetching:
 
 
 class _Link:
-    """A link to one peer, for values alone."""
+    """A link to one peer, only for values."""
 
     def __init__(self, owner: Fetching, stream: Any, passage: Passage | None, compression: tuple[str, ...]) -> None:
         self._owner, self._stream = owner, stream
@@ -245,7 +245,7 @@ class _Link:
         """
         Read until the link ends, or is no longer used.
 
-        :param on_leave: called when the peer is about to leave: the link can be used for nothing more
+        :param on_leave: called when the peer is about to leave, so that the link can no longer be used
         """
         end, self._on_leave = load_grpc().aio.EOF, on_leave
         try:
@@ -261,7 +261,7 @@ class _Link:
             self._limit = None
 
     async def _handle(self, data: bytes | bytearray) -> None:
-        """Handle a message, in slices between which others take turns."""
+        """Handle a message in slices, between which other work gets turns."""
         pos, turn, handle = 0, Turn(bool), self._arriving.in_steps(self._hear)
         while pos < len(data):
             frames, pos = decode_some(data, pos, len(data), FRAMES)
@@ -275,7 +275,7 @@ class _Link:
             self._settle(frame.value, NotFetchedError(str(payload)) if isinstance(payload, OSError) else payload)
         elif isinstance(frame, Drop):
             for number in frame.value:
-                self._settle(number, NotThereError("the peer does not have the value any more"))
+                self._settle(number, NotThereError("the peer no longer has the value"))
         elif isinstance(frame, Stop):
             self._is_leaving = True
             self._on_leave()

@@ -1,11 +1,11 @@
 """
-A gRPC server whose loop, which accepts calls, sees no method but ours.
+A gRPC server whose accepting loop only sees registered methods.
 
-The loop of grpc.aio decodes the path of each call, and ends if that is not UTF-8.  So our methods are registered with
-grpc's core, which compares their paths as bytes, and calls of all others are refused here, before the loop sees them.
+The loop of grpc.aio decodes the path of each call, and ends if it is not UTF-8.  So woolexec's methods are registered
+with grpc's core, which compares their paths as bytes, and calls of all other methods are refused before the loop sees
 
-This uses what is private to grpc.  Where grpc does not have it, or it is made in another way, the server is an ordinary
-one: also from when the loop of one of ours has ended, which `Listener` notices.
+them.  This uses private parts of grpc.  If these are missing or different, or once the loop of such a server has ended,
+which `Listener` notices, an ordinary server is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def make_server(grpc: Any, options: Sequence[tuple[str, Any]], services: Services, *, is_ordinary: bool = False) -> Any:
-    """Make a server for these services, which has not been started; with `is_ordinary`, without what is private."""
+    """Create a server for these services, without starting it; with `is_ordinary`, without private parts of grpc."""
     try:
         server = None if is_ordinary else _strict_server(grpc, options)
     except (AttributeError, TypeError, ImportError):  # another version of grpc
@@ -40,7 +40,7 @@ def _strict_server(grpc: Any, options: Sequence[tuple[str, Any]]) -> Any:
     """
     Return a server that accepts calls of registered methods only; None if this grpc has no such methods.
 
-    :raises AttributeError: as `TypeError` and `ImportError`: if this grpc is not made as those that we know
+    :raises AttributeError: like `TypeError` and `ImportError`: if this version of grpc is not a known one
     """
     kind = _kind_of(grpc)
     if kind is None:
@@ -77,5 +77,5 @@ def _kind_of(grpc: Any) -> type[Any] | None:
 async def _refuse(grpc: Any, context: Any) -> None:
     try:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
-    except Exception:  # that is how a call is aborted, and how its end is told if the client has left
+    except Exception:  # `abort` raises; so does a client that has left
         return

@@ -1,8 +1,8 @@
 """
-The gRPC health service, by which probes learn whether to send work here: ``grpc.health.v1.Health``.
+The gRPC health service, which tells probes whether to send work here: ``grpc.health.v1.Health``.
 
 Its two messages have one field each, so they are encoded by hand.  The request is not read: it only names a service,
-and there is just one; and grpc would read the whole message, however large it is.
+and there is only one.  Besides, grpc would read the whole message, regardless of its size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOOK = 0.5
 
 
 class Health:
-    """Reports SERVING until `serving` is false, and nothing else to strangers."""
+    """Reports SERVING until `serving` is false; strangers learn nothing else."""
 
     def __init__(self) -> None:
         self.serving = True

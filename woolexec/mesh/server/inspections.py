@@ -1,8 +1,8 @@
 """
-What a client may see of the tasks at a peer, and which it may end: its own; those of all clients with its certificate;
-all, if it is an operator.
+Which tasks at a peer a client may see and end: its own; those of all clients with its certificate; all, if it is an
+operator.
 
-An operator has a certificate of that role, or comes over the peer's Unix socket, which only its own user can open.
+An operator has a certificate of that role, or uses the peer's Unix socket, which only the peer's user can open.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from woolexec.wire.protobuf import Message
 
 NOT_ALLOWED = (
-    "tasks of others are for operators alone: with a certificate of `woolexec certs issue operator`, or as the "
+    "only operators may see other clients' tasks: with a certificate of `woolexec certs issue operator`, or as the "
     "peer's own user over its Unix socket"
 )
 
@@ -35,18 +35,18 @@ LONGEST = 60.0
 """Maximum number of seconds that an answer may take."""
 
 _PAUSE = 0.1
-"""Seconds for which an answer is used again, however often the client asks."""
+"""Seconds for which an answer is reused, regardless of how often the client asks."""
 
 _WAITING = 16
-"""Maximum number of questions of one client that wait for an answer; others are not answered."""
+"""Maximum number of requests of one client that wait for an answer; further ones are not answered."""
 
 
 class Inspections:
     """
-    Answers the questions of one client; in the engine's thread.
+    Answers the requests of one client; in the engine's thread.
 
-    :param engine: that of the client
-    :param reports: answers for all clients whose tasks this one may see; None: it may see its own alone
+    :param engine: the engine of the client
+    :param reports: answers for all clients whose tasks this one may see; None: it may see only its own
     """
 
     def __init__(self, engine: Hosted, outbox: Outbox, reports: StatusReports | None) -> None:
@@ -54,11 +54,11 @@ class Inspections:
         self._waiting: list[int] = []
         self._last: tuple[float, bool, list[TaskStack]] = 0.0, False, []
         self.only_looks = False
-        """It was asked about the tasks of other clients, as no pool does: nobody waits for tasks of this client."""
+        """Whether it was asked about other clients' tasks, which no pool does: this client has no tasks to finish."""
 
     @property
     def handlers(self) -> dict[type[Message], Callable[..., Any]]:
-        """What it does with frames."""
+        """The handlers of its frames."""
         return {Inspect: self._inspect, Status: self._status, CancelTask: self._cancel}
 
     def _status(self, frame: Status) -> None:
@@ -111,9 +111,9 @@ def inspect(
     engines: Sequence[tuple[Hosted, str]], seconds: float, request: int, then: Callable[[list[TaskStack]], object]
 ) -> None:
     """
-    Find out what clients run here.
+    Find out which tasks of clients run here.
 
-    :param engines: theirs, and whose they are; empty: the one who asks
+    :param engines: the clients' engines and names; the name of the asking client is empty
     :param request: see `woolexec.engine.stacks.Inspection.everywhere`
     :param then: called with that, longest first
     """

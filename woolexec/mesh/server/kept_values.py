@@ -1,8 +1,8 @@
 """
 The values of a client at a peer: those that it has sent, and outcomes of its calls that stay here.
 
-A call that needs a value waits until that has arrived.  What stays here can be fetched by its client.  That, and what
-the client says is to be shared, can be fetched by other peers that have its key, which only the client tells them.
+A call that needs a value waits until the value has arrived.  An outcome that stays here can be fetched by its client.
+Other peers can fetch it, and values that the client shares, with a key that only the client gives them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _KEY = 16
 """Bytes of a key."""
 
 _PULLS = 16
-"""Maximum number of values that are being fetched for one client; further ones come through the client."""
+"""Maximum number of values that are being fetched for one client; further ones are sent by the client."""
 
 _LOOKED_AT = 64 << 20
 """Maximum size, in bytes, of the pickle of an outcome that stays, without buffers: it is searched for names."""
@@ -70,7 +70,7 @@ _keys: weakref.WeakKeyDictionary[Value, bytes] = weakref.WeakKeyDictionary()
 
 
 def _key_of(value: Value) -> bytes:
-    """Return the key by which a value can be fetched."""
+    """Return the key with which a value can be fetched."""
     key = _keys.get(value)
     if key is None:
         key = _keys[value] = secrets.token_bytes(_KEY)
@@ -82,12 +82,12 @@ class KeptValues:
     """
     The values of one client.
 
-    A call may arrive before a value that it needs: large payloads are sent in parts, and small frames pass them.
+    A call may arrive before a value that it needs: large payloads are sent in parts, and small frames overtake them.
 
-    :param arriving: has the large payloads
+    :param arriving: the received large payloads
     :param quota: counts the bytes
-    :param outbox: for what the client asks for
-    :param fetching: fetches values from other peers; None: that is not permitted here
+    :param outbox: for values that the client requests
+    :param fetching: fetches values from other peers; None: not permitted here
     :param engine: runs the calls that need the values
     :param stays: counts the outcomes that stay, of all clients
     """
@@ -143,7 +143,7 @@ class KeptValues:
         self._settle(value, payload)
 
     def _settle(self, value: Value, payload: bytes | File | Parts) -> None:
-        """Give a value its payload, and hand on the calls that lacked nothing else."""
+        """Give a value its payload, and hand on the calls that lacked only this value."""
         if value.payload is None:
             # A call may need it when its client has dropped it: its bytes count until it is gone.
             weakref.finalize(value, self._quota.drop, _name_of(value)).atexit = False
@@ -158,10 +158,10 @@ class KeptValues:
 
     def stay(self, number: int, payload: bytes | File | Parts) -> bytes | None:
         """
-        Store the outcome of a call and return its key; return an empty one or None if it is to be sent home.
+        Store the outcome of a call and return its key; an empty key or None means that it must be sent to the client.
 
-        It is, if it is small, or if it is about something that only its client can unpickle; if there is no room, None
-        says so.
+        The key is empty if the outcome is small, or contains something that only its client can unpickle; None if there
+        is no room.
         """
         size, body = len(payload), len(payload) if isinstance(payload, bytes) else payload.extent[0]
         if size < LEAST_KEPT or body > _LOOKED_AT:
@@ -183,7 +183,7 @@ class KeptValues:
         return _key_of(value)
 
     def _spilled(self, value: Value) -> None:
-        """Note that an outcome takes no memory any more, and let go of what it took."""
+        """Note that an outcome no longer takes memory, and free its room."""
         self._quota.drop(_name_of(value))
         if self._engine is not None:
             self._engine.links.values.let_go(value.number)
@@ -191,12 +191,12 @@ class KeptValues:
 
     def fetch(self, frame: Fetch) -> None:
         """
-        Send an outcome that has stayed here: this client's or, with its key, that of another.
+        Send an outcome that is kept here: one of this client or, with its key, of another.
 
-        :raises ProtocolError: if more than one is asked for, or more than there can be
+        :raises ProtocolError: if a frame does not request exactly one, or too many are requested
         """
         if len(frame.value) != 1:
-            raise ProtocolError("a client asks for other than one value in a frame")
+            raise ProtocolError("a client requested other than one value in a frame")
         number, key = frame.value[0], frame.key
         if self._find(number, key) is None:  # the key may be of any size, so it is not kept
             self._outbox.put(encode(Drop(value=(number,))))
@@ -212,7 +212,7 @@ class KeptValues:
         return None if value is None or value.payload is None else value
 
     def _serve(self) -> None:
-        """Send what was asked for, as fast as it is read."""
+        """Send the requested values, as fast as the client reads them."""
         while self._asked and self._outbox.unsent <= _AHEAD:
             number, key = next(iter(self._asked))
             del self._asked[number, key]
@@ -226,7 +226,7 @@ class KeptValues:
             self._engine.links.after(_PAUSE, self._serve)
 
     def pull(self, frame: Pull) -> None:
-        """Fetch a value from another peer, and say whether that was possible."""
+        """Fetch a value from another peer, and report whether that succeeded."""
         is_right = max(len(frame.key), len(frame.address), len(frame.identity)) <= _LONGEST
         fetching = self._fetching if is_right else None
         if fetching is None or len(self._pulls) >= _PULLS or frame.value in self._pulls:
@@ -253,7 +253,7 @@ class KeptValues:
             self._engine.wake()
 
     def drop(self, frame: Drop) -> Iterator[None]:
-        """Forget values, but for those that a call still needs; the first ones at once, others step by step."""
+        """Forget values, except those that a call still needs; the first ones at once, others step by step."""
         for number in frame.value[:_AT_ONCE]:
             self._forget(number)
         return map(self._forget, frame.value[_AT_ONCE:])
@@ -296,7 +296,7 @@ class KeptValues:
             self._lacking.setdefault(value, {})[call] = None
 
     def withdraw(self, call: Call) -> bool:
-        """Take back a call that waits for a value; return False if it does not."""
+        """Recall a call that waits for a value; return False if it does not wait."""
         if call not in self._waiting:
             return False
         lacks, _ = self._waiting.pop(call)

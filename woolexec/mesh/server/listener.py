@@ -1,9 +1,9 @@
 """
-Listens at one address, whatever strangers send there: a gRPC server that is replaced when it accepts nothing more.
+Listens at one address, regardless of what strangers send there: the gRPC server is replaced when it stops accepting.
 
-What ends the loop in which grpc.aio accepts calls ends its listening: a path that is not UTF-8, unless the server is
-one of `grpc_server`.  Calls that are open then go on, so the old server stays until they have ended.  When the loop of
-such a one has ended, this grpc is not as we know it, and the servers that follow are ordinary ones.
+A call with a path that is not UTF-8 ends the loop in which grpc.aio accepts calls, unless the server is one of
+`grpc_server`.  Open calls then continue, so the old server stays until they have ended.  If the loop of a server of
+`grpc_server` has ended, this version of grpc is unknown, and the following servers are ordinary ones.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _LOOK = 0.5
 """Seconds between two checks whether the address still accepts connections; a Unix socket can be removed."""
 
 _RETRY, _LOOKS = 0.1, 5
-"""Seconds between two tries to listen again, and how often it is checked whether a socket has been removed."""
+"""Seconds between two attempts to listen again, and number of checks whether a socket was removed."""
 
 _UNLIMITED = 1e6
-"""Seconds that the calls of a server have that accepts no others."""
+"""Seconds for the open calls of a server that accepts no more calls."""
 
 _ACCEPTING = "_server_main_loop"
 """The name of grpc.aio's coroutine that accepts calls; if its task is not found, the address is only checked."""
@@ -39,12 +39,12 @@ _ACCEPTING = "_server_main_loop"
 
 class Listener:
     """
-    One address and its servers, of which the last accepts calls.
+    One address and its servers; the last one accepts calls.
 
     :param bind: ``host:port`` or ``unix:/path``
-    :param make: makes a gRPC server for services; with `is_ordinary`, without what is private to grpc
-    :param services: what it serves
-    :param tls: what the port shows; None: connections are not encrypted
+    :param make: makes a gRPC server for services; with `is_ordinary`, without private parts of grpc
+    :param services: the services
+    :param tls: the certificate of the port; None: connections are not encrypted
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Listener:
         self._log = log
         self._servers: list[Any] = []
         self._accepting: asyncio.Task[Any] | None = None
-        self._is_ordinary = False  # our own kind of server has failed
+        self._is_ordinary = False  # the special server has failed
         self._stopping: dict[Any, asyncio.Task[Any]] = {}  # servers that only finish their calls
 
     async def start(self) -> None:
@@ -115,7 +115,7 @@ class Listener:
         self._servers.remove(server)
 
     async def _deaf(self) -> None:
-        """Wait until nothing is accepted any more."""
+        """Wait until calls are no longer accepted."""
         while True:
             if self._accepting is None:
                 await asyncio.sleep(_LOOK)

@@ -1,4 +1,4 @@
-"""The address at which a peer listens: why it cannot, and how other hosts reach it."""
+"""The address at which a peer listens: why that fails, and how other hosts reach it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def reachable(address: str) -> tuple[str, ...]:
 
 
 def at_most(share: float) -> tuple[str, int]:
-    """Return the option of a server whose connections take at most this share of the descriptors."""
+    """Return the server option that limits its connections to this share of the descriptors."""
     return "grpc.max_allowed_incoming_connections", max(32, int(min(descriptor_limit(), 1 << 20) * share))
 
 

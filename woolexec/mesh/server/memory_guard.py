@@ -1,12 +1,12 @@
 """
-Watches the memory of a peer, and has it refuse before the kernel ends one of its processes.
+Watches the memory of a peer, and lets it refuse calls before the kernel kills one of its processes.
 
 ::
 
     used > near          calls are refused, as if the peer were full: clients place them elsewhere
                          nothing is read from the clients that hold most of the memory
     so for `PATIENCE`    the link of the client that holds most ends, if it holds much
-    used < near - 5 %    all of that is over
+    used < near - 5 %    back to normal
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ LOOK = 0.25
 """Seconds between two checks."""
 
 PATIENCE = 30.0
-"""Seconds after which the client that holds most is given up."""
+"""Seconds after which the link of the client that holds most is ended."""
 
 _BACK = 20
-"""The fraction of the limit that must be free, in addition, before calls are taken again."""
+"""1 / this is the fraction of the limit that must additionally be free before calls are accepted again."""
 
 _LITTLE = 1000
-"""The fraction of the limit below which a client holds little: it is listened to, so that its calls can be refused."""
+"""A client with less than 1 / this of the limit holds little: its frames are read, so that its calls can be refused."""
 
 _MUCH = 8
-"""The fraction of the limit from which on a client holds much."""
+"""A client with at least 1 / this of the limit holds much."""
 
 
 class MemoryGuard:
@@ -55,7 +55,7 @@ class MemoryGuard:
 
     :param clients: returns the sessions, and what fetches values for them
     :param end: ends the link of a client for a reason
-    :param read: returns the memory; None: it is not known
+    :param read: returns the memory; None if unknown
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class MemoryGuard:
         self._since = 0.0
 
     async def run(self) -> None:
-        """Check from time to time, until cancelled."""
+        """Check periodically, until cancelled."""
         while True:
             self.check()
             await asyncio.sleep(LOOK)
 
     def check(self) -> None:
-        """Look at the memory, and act on it."""
+        """Check the memory, and act on it."""
         found = self._read()
         if found is None:
             return

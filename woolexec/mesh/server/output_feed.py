@@ -1,4 +1,4 @@
-"""What a client's tasks print, on its way to the client."""
+"""Sends the output of a client's tasks to the client."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from woolexec.wire.frames import Settings
 
 ROOM = 4 << 20
-"""The number of unsent bytes above which it is dropped, so that outcomes do not wait for it."""
+"""The number of unsent bytes above which output is dropped, so that outcomes do not wait for it."""
 
 _LATER = 0.2
-"""Seconds after which the client is told how much was dropped, if nothing is printed before."""
+"""Seconds after which the client is told how much was dropped, if no output arrives before."""
 
 
 class OutputFeed:
-    """Sends it; drops and counts what comes faster than the client reads."""
+    """Sends output; drops and counts what exceeds the client's reading speed."""
 
     def __init__(self, outbox: Outbox, links: Links) -> None:
         self._outbox, self._links = outbox, links
@@ -28,12 +28,12 @@ class OutputFeed:
         self._is_closed = False
 
     def note(self, settings: Settings) -> None:
-        """Note whether the client wants to have it."""
+        """Note whether the client wants output."""
         if settings.output:
             self._links.take_output(self.send)
 
     def send(self, frame: Output) -> None:
-        """Send some lines, or count them as lost."""
+        """Send some lines, or count them as dropped."""
         if self._outbox.queued <= ROOM:
             frame.lost += self._lost
             self._lost = 0
@@ -52,6 +52,6 @@ class OutputFeed:
             self._links.after(_LATER, self._say_lost)
 
     def close(self) -> None:
-        """Take nothing more: the link has ended."""
+        """Take no more output: the link has ended."""
         self._is_closed = True
         self._links.leave_output(self.send)

@@ -1,4 +1,4 @@
-"""Checks of a peer's parameters: a wrong one is an error that names it, and never means less protection."""
+"""Checks of a peer's parameters: a wrong one is an error that names it, and never reduces protection."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MOST_COROUTINES = (1 << 32) - 1
-"""Maximum number of coroutines of all workers together: what a greeting can say."""
+"""Maximum number of coroutines of all workers together: the largest number that a greeting can hold."""
 
 
 def check_numbers(workers: int, coroutines: int, threads: int) -> None:
     """
-    Check the numbers of a peer; none or few workers are a matter of tests.
+    Check the numbers of a peer.
 
     :raises TypeError: if one is not an integer
     :raises ValueError: if one is too small or too large
@@ -60,8 +60,8 @@ def check_texts(name: str, values: object, expected: str) -> None:
     """
     Check an option that has several texts.
 
-    :param expected: what each is, for the message
-    :raises TypeError: if it is a single text, or one of them is no text
+    :param expected: a description of each text, for the message
+    :raises TypeError: if it is a single text, or contains something other than texts
     :raises ValueError: if one is empty or contains a null character
     """
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
@@ -78,7 +78,7 @@ def check_resources(resources: object) -> None:
     """
     Check the amounts that a peer offers.
 
-    :raises TypeError: if it is no mapping, or an amount is no number
+    :raises TypeError: if it is not a mapping, or an amount is not a number
     :raises ValueError: if an amount is not above 0
     """
     if resources is None:
@@ -96,9 +96,9 @@ def check_resources(resources: object) -> None:
 
 def offer_of(tags: Iterable[str], resources: Mapping[str, float]) -> Offer:
     """
-    Return what calls may require; a peer that has GPUs gives them to workers for their lives.
+    Return what calls may require; a peer's workers have their GPUs until their end.
 
-    :raises ValueError: if it has not that many GPUs
+    :raises ValueError: if it has fewer GPUs
     """
     if "gpu" not in resources:
         return Offer(tags, resources)

@@ -1,5 +1,5 @@
 """
-A peer: engines behind a gRPC server, in one thread; each client has an engine of its own.
+A peer: engines behind a gRPC server, in one thread; each client has its own engine.
 
 ::
 
@@ -73,29 +73,29 @@ class Peer:
     """
     Serve engines at an address; use it in a ``with``.
 
-    :param workers: maximum number of calls that run at once in main threads of workers, of all clients together
+    :param workers: maximum number of calls of all clients that run at once in main threads of workers
     :param bind: ``host:port`` (port 0: any free port) or ``unix:/path``; None: a Unix socket in a private folder
-    :param credentials: what clients must prove
+    :param credentials: what clients must authenticate with
     :param pool: the name of the pool that it belongs to
     :param tags: what clients may require, each as ``key=value``
     :param resources: amounts that clients may require; a call holds what it requires while it runs
-    :param health: another address for the health service, without TLS and credentials, as probes need it
+    :param health: another address for the health service, without TLS and credentials, as probes require
     :param announce: where the peer is announced, from the time it is ready until it drains: URLs, such as
         ``dir:/shared``, or discoveries
-    :param advertise: addresses to announce; empty: where it listens
-    :param peers: how to find other peers for tasks that tasks submit here; the same credentials are used for them
+    :param advertise: addresses to announce; empty: the one it listens at
+    :param peers: how to find other peers for nested tasks; the same credentials are used for them
     :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; empty: none;
         None: any
     :param audit: records the end of each task
-    :param stays: counts the outcomes that stay here; None: by default
+    :param stays: counts the outcomes that are kept here; None: with the default limit
     :param coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
-    :param rules: how the workers of clients are looked after; None: as these say
+    :param rules: limits for the workers of clients; None: only those that the clients set
     :param threads: the value of ``OMP_NUM_THREADS`` and similar variables in workers, where the environment has none
     :param give_up_after: seconds for which no worker could be started, after which `gave_up` is set
     :param is_wanted: called periodically during the start; if it returns false, the start is abandoned
     :param compression: how large payloads may be compressed: "auto", "off", None or the name of a format
-    :param quiet: suppress what grpc's core writes to stderr
-    :raises CredentialsError: if TLS is to be used, but a certificate or what clients must prove is missing
+    :param quiet: suppress the messages that grpc's core writes to stderr
+    :raises CredentialsError: if TLS is used, but a certificate or a way to authenticate clients is missing
     :raises PeerStartError: if the peer cannot listen on the address
     :raises DiscoveryError: if the peer cannot be announced
     """
@@ -138,9 +138,9 @@ class Peer:
         self._socket_dir = SocketDir(bind)
         self._pool, self._tags = pool, tuple(tags)
         self._health_bind, self._advertise = health, tuple(advertise)
-        self._silence = asyncio.Event()  # set when the peer is no longer to be announced
+        self._silence = asyncio.Event()  # set when the peer must no longer be announced
         self._credentials = credentials
-        self._quota = (DEPTH + coroutines) * workers + workers  # the most that our client sends
+        self._quota = (DEPTH + coroutines) * workers + workers  # the most that a client of woolexec sends
         self._passages = Passages()
         variables = {} if allow is None else {ALLOW: AllowList(allow).variable}
         self._takes_code = allow is None
@@ -154,12 +154,12 @@ class Peer:
         self._log, self._is_quiet = PeerLog(), quiet
         fingerprints = self._shown.fingerprints if self._shown else no_certificates
         self._door = Door(credentials.token, welcome, fingerprints, lambda: self._log.failures)
-        self._stop = asyncio.Event()  # set when the server is to stop
+        self._stop = asyncio.Event()  # set when the server must stop
         self._stopped = threading.Event()  # set when it has stopped
         self._peers = tuple(peers)
         self._give_up_after = give_up_after
         self.gave_up = ""
-        """Why no worker could be started for so long that the peer is to be ended."""
+        """Why no worker could be started for so long that the peer must be ended; empty if that is not so."""
         bound: Future[str] = Future()
         self.engine: Host = Host(
             workers,
@@ -182,7 +182,7 @@ class Peer:
 
     @property
     def clients(self) -> int:
-        """The number of clients that are linked now, without those that only look."""
+        """The number of linked clients, without those that only look."""
         return sum(not each.inspections.only_looks for each in tuple(self._acceptor.served))
 
     @property
@@ -191,7 +191,7 @@ class Peer:
         return self.engine.stopped
 
     def prepare(self) -> None:
-        """Start what starts workers, so that the first call need not wait for it; from any thread."""
+        """Start the fork server, so that the first call need not wait for it; from any thread."""
         self.engine.tell(self.engine.forks.prepare)
 
     def drain(self) -> None:
@@ -261,7 +261,7 @@ class Peer:
                 bound.set_exception(PeerStartError("the peer ended before it was ready"))
 
     def _peers_of(self, tenant: Tenant, session: bytes, name: str) -> Peers:
-        """Make the links to other peers for the tasks that a client's tasks submit."""
+        """Create the links to other peers for a client's nested tasks."""
         return Peers(
             self._peers,
             self._credentials,
@@ -274,7 +274,7 @@ class Peer:
         )
 
     def _say_trouble(self, reason: str) -> None:
-        """Tell everybody why no worker can be started; with an empty string, that one has been."""
+        """Tell all clients why no worker can be started; with an empty string, that one was started again."""
         self._welcome.trouble = reason
         self._acceptor.trouble = reason
         self._health.serving = self._acceptor.is_open and not reason
@@ -282,13 +282,13 @@ class Peer:
 
     def _invite(self) -> None:
         self._acceptor.places.invite()
-        self.engine.wake()  # else this would be sent when something else happens
+        self.engine.wake()  # otherwise this would be sent only with the next event
 
     def _give_up(self, reason: str) -> None:
         self.gave_up = reason
 
     async def _serve_beside(self, bound: Future[str], supervision: Supervision) -> None:
-        """Serve until cancelled, together with fd passing, what ends links, and what watches workers and memory."""
+        """Serve until cancelled, together with fd passing, the end of links, and the watch on workers and memory."""
         async with asyncio.TaskGroup() as group:
             others = (self._passages.run, *self._acceptor.beside, supervision.run)
             beside = [group.create_task(run()) for run in others]
@@ -369,7 +369,7 @@ class Peer:
 
 
 def _describe(welcome: Welcome, offer: Offer, compression: str | None, *, shares: bool) -> None:
-    """Say in a Welcome what a peer has for its clients, and what it can do."""
+    """Describe in a Welcome what a peer offers and supports."""
     welcome.room, welcome.shares = usable_memory() // 4, shares
     welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
     welcome.compression.extend(formats(compression))
@@ -377,7 +377,7 @@ def _describe(welcome: Welcome, offer: Offer, compression: str | None, *, shares
 
 def _shown_at(bind: str, credentials: Credentials) -> ServerFiles | SelfSigned | None:
     """
-    Return what the port of a peer shows; None: connections are not encrypted.
+    Return the certificate of a peer's port; None: connections are not encrypted.
 
     :raises PeerStartError: if it needs a certificate that cannot be made
     """

@@ -1,10 +1,10 @@
 """
 The log of a peer: records of the logger ``woolexec.peer``.
 
-Clients that join and leave, the start of draining, and that the peer serves again are INFO; refusals, deaths of
-workers, and that no worker can be started are WARNING.  Each record has its parts as a dict, `about`, for handlers that
-write fields.  Strangers can cause any number of refusals, so only `MOST` of them in `PERIOD` seconds are logged, and
-the number of the others.
+The level is INFO when clients join and leave, when draining starts, and when the peer serves again; it is WARNING for
+refusals, deaths of workers, and if no worker can be started.  Each record has its parts as a dict, `about`, for
+handlers that write fields.  Strangers can cause any number of refusals, so only `MOST` of them in `PERIOD` seconds are
+logged, and the number of the others.
 
 It also counts the failures for which clients avoid the peer, so that `woolexec peers` can name it.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST, PERIOD = 10, 10.0
 
 LATELY = 600.0
-"""Seconds for which a failure of the peer counts; the latest thousand of them do."""
+"""Seconds for which a failure of the peer counts; at most the latest thousand count."""
 
 _LONGEST = 1000
 """Maximum length of a text, in characters."""
@@ -39,7 +39,7 @@ class PeerLog:
     """
     The events of one peer.
 
-    :param clock: monotonic, in seconds
+    :param clock: returns monotonic seconds
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -50,7 +50,7 @@ class PeerLog:
 
     @property
     def failures(self) -> int:
-        """How often workers ended lately before they ran anything, or could not be started."""
+        """How often workers recently ended before they ran anything, or could not be started."""
         while self._failed and self._failed[0] < self._clock() - LATELY:
             self._failed.popleft()
         return len(self._failed)
@@ -79,12 +79,12 @@ class PeerLog:
         self._tell(logging.WARNING, "refused", f"refused {address}: {reason}", address=address, reason=reason)
 
     def listening_again(self, address: str, reason: str) -> None:
-        """An address accepted no more calls, and is listened at again."""
+        """The peer listens again at an address that had stopped accepting calls."""
         text = f"listening again at {address}: {reason}"
         self._tell(logging.WARNING, "listening again", text, address=address, reason=reason)
 
     def serving(self, reason: str) -> None:
-        """No worker could be started, for this reason; empty: one has been started again."""
+        """No worker could be started, for this reason; empty: one was started again."""
         if reason:
             self._failed.append(self._clock())
             text = f"not serving: no worker can be started: {reason}"

@@ -1,8 +1,7 @@
 """
-What a peer loads at its start, although its engines need it only when a client asks for it.
+Modules that a peer imports at its start, although its engines need them only for some requests.
 
-To load a module takes a descriptor, and one client may have taken the last one: for want of it the thread of all
-engines would end.
+An import needs a descriptor, and a client may have taken the last one: the failure would end the thread of all engines.
 """
 
 import woolexec.core.demand

@@ -1,4 +1,4 @@
-"""Calls that are given back to a client, because no place is free for them or because no worker can be started."""
+"""Gives calls back to a client, because no place is free for them or because no worker can be started."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from woolexec.wire.protobuf import Message
 
 _UNREAD = 64 << 20
-"""Bytes of outcomes and items that a client has not read, above which nothing is read from it or from its workers; in
-little memory less.  As many bytes that its workers have not read are the limit for what is sent to them."""
+"""Maximum bytes of outcomes and items that a client has not read; above it, nothing is read from the client or its
+workers.  It is less if there is little memory.  The same limit holds for bytes that its workers have not read."""
 
 _PAUSE = 0.02
 """How often that is checked, in seconds."""
@@ -69,7 +69,7 @@ class Served:
     """
     Runs the calls of one client.
 
-    :param engine: runs the calls of this client and of no other
+    :param engine: runs only the calls of this client
     :param client: the client's name, for messages
     :param quota: maximum number of its calls here; while there are more, nothing is read from its stream
     :param places: the capacity that it shares with the other clients
@@ -77,7 +77,7 @@ class Served:
     :param audit: records the end of each of its tasks
     :param fetching: fetches values from other peers for its calls
     :param packing: how large payloads are compressed
-    :ivar identity: what it has proved
+    :ivar identity: its proved identity
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Served:
         packing: Packing = PLAIN,
     ) -> None:
         self.client, self.identity, self._refusal = client, Identity("nobody", client), ""
-        self.inspections: Inspections  # set by who admits the client
+        self.inspections: Inspections  # set by the `Acceptor`
         self.places, self._quota = places, quota
         places.clients.add(self)
         self._room: asyncio.Event | None = None
@@ -103,7 +103,7 @@ class Served:
         self._arriving = Arriving(memory // 2, packing.ours)
         self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine, places.stays)
         self.definitions = Definitions(self._arriving, self.byte_quota, self.values)
-        self.is_stopped = self._lacks_memory = False  # because of memory: nothing is read; calls were refused
+        self.is_stopped = self._lacks_memory = False  # for lack of memory: nothing is read; calls were refused
         self.log, self.output = LogFeed(self.outbox).send, OutputFeed(self.outbox, engine.links)
         self.outstanding: dict[int, Answer] = {}
         self._actors = ClientActors(engine.links, self.outstanding)
@@ -122,7 +122,7 @@ class Served:
         task.cancel()
 
     def say_goodbye(self) -> None:
-        """Tell the client to send no more calls, and to take back those that have not been started."""
+        """Tell the client to send no more calls, and to recall those that have not been started."""
         self.tell(Stop())
 
     def tell(self, frame: Message) -> None:
@@ -173,7 +173,7 @@ class Served:
         self._links.after(0.0, hold_or_go_on)  # not while others are being flushed
 
     async def _handle(self, data: bytes | bytearray, handlers: Handlers) -> None:
-        """Handle a message, in slices between which others take turns."""
+        """Handle a message in slices, between which other work gets turns."""
         pos, turn = 0, Turn(self.engine.wake)
         while pos < len(data):
             frames, pos = decode_some(data, pos, len(data), FRAMES)
@@ -259,7 +259,7 @@ class Served:
         return True
 
     def _lacks(self, size: int) -> str:
-        """Return why there is no memory for the arguments of one more call; there is some for one that is alone."""
+        """Return why there is no memory for the arguments of one more call; a single call always has some."""
         is_over = bool(self.outstanding) and not self.byte_quota.has_room(size)
         self._lacks_memory = self._lacks_memory or is_over
         return self.places.shortage or ("arguments of other calls take up the memory of this client" if is_over else "")
@@ -305,11 +305,11 @@ class Served:
         self._links.command(call, frame, file)
 
     def end_stream(self, call: Call) -> None:
-        """Cancel a stream whose client has its outcome already."""
+        """Cancel a stream whose client already has its outcome."""
         self._links.command(call, Cancel(call=call.number))
 
     def _drop(self, answer: Answer, *, force: bool) -> bool:
-        """Take a call back or, with `force`, end it; return whether that was possible."""
+        """Recall a call or, with `force`, end it; return whether that was possible."""
         ended = [True] if self.values.withdraw(answer.outstanding_call) else list[bool]()
         if not ended:
             self._links.cancel(answer.outstanding_call, ended.append, force=force)
@@ -319,7 +319,7 @@ class Served:
         return True
 
     def let_go_arguments(self, answer: Answer) -> None:
-        """Note that the arguments of a call that goes on take no memory any more."""
+        """Note that the arguments of a running call no longer take memory."""
         self.byte_quota.remove(answer.size)
         answer.size = 0
 
@@ -345,8 +345,8 @@ class Served:
         return True
 
     def abandon(self) -> None:
-        """End all calls of the client: its link has ended, so nobody waits for the outcomes."""
-        with contextlib.ExitStack() as last:  # the last one first; each, whatever another raises
+        """End all calls of the client: its link has ended, so the outcomes are not needed."""
+        with contextlib.ExitStack() as last:  # the last one first; each runs even if another raises
             if self.outbox.passage is not None:
                 last.callback(self.outbox.passage.close)
             last.callback(self.places.leave, self)
@@ -370,7 +370,7 @@ def _use_settings(served: Served, frame: Settings) -> None:
     if len(frame.settings) + len(frame.finalizer) + sum(map(len, frame.environment)) > LIMIT:
         raise ProtocolError("too many settings: they exceed the limit")
     served.output.note(frame)
-    if served._takes_code:  # else only listed functions run here, and unpickling these could run any
+    if served._takes_code:  # otherwise only listed functions run here, and unpickling settings could run any function
         served._links.upkeep.use(frame)
 
 
@@ -390,6 +390,6 @@ def _start_span(served: Served, function: Function, frame: Start) -> None:
 
 
 def _size_of(call: Call, frame: Start) -> int:
-    """Return the bytes that come with a call and go with it."""
+    """Return the bytes that a call takes until it ends."""
     size = len(call.context) + len(frame.name) + _NUMBER * len(frame.values)
     return size + (0 if call.chunk is not None or isinstance(call.payload, OSError) else len(call.payload))

@@ -1,7 +1,8 @@
 """
 The folder of a peer's Unix socket.
 
-gRPC creates the socket with the permissions that the umask leaves, so its folder protects it: no other user may enter.
+gRPC creates the socket with permissions according to the umask, so its folder, which only its user may access, protects
+it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class SocketDir:
     The address that a peer listens on, and the folder of its Unix socket.
 
     :param bind: ``host:port`` or ``unix:/path``; None: a Unix socket in a new folder
-    :raises PeerStartError: if others can enter the folder, or the path exists and is not an abandoned socket
+    :raises PeerStartError: if others can access the folder, or the path exists and is not an abandoned socket
     """
 
     def __init__(self, bind: str | None) -> None:

@@ -1,7 +1,7 @@
 """
-Reports to a client which of its calls have been started: workers' shared pages are checked from time to time.
+Reports to a client which of its calls have been started: workers' shared pages are checked periodically.
 
-Those that were expected to be short, and run for long, are found out at the same time.
+The same check finds calls that were expected to be short, but run for long.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.link.outbox import Outbox
 
     class Answer(Protocol):
-        """What is known of an outstanding call."""
+        """An outstanding call."""
 
         number: int
         outstanding_call: Call
@@ -58,7 +58,7 @@ class StartReports:
             self._links.after(_LOOK, self._look)
 
     def forget(self, number: int) -> None:
-        """Report a call no more: it is over."""
+        """Stop reporting a call: it is over."""
         self._untold.pop(number, None)
         self._short.pop(number, None)
 
@@ -67,7 +67,7 @@ class StartReports:
         return sorted(each for each in self._untold if each >= number)
 
     def clear(self) -> None:
-        """Report nothing more."""
+        """Stop all reports."""
         self._untold.clear()
         self._short.clear()
 

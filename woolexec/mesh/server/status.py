@@ -1,7 +1,7 @@
 """
-What a peer does for each client, told to operators: made once for all who ask, at most ten times a second.
+Reports for operators about what a peer does for each client: one report for all requests, at most ten times a second.
 
-Operators end tasks as well.
+Operators can also end tasks.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("woolexec.peer")
 
 _PAUSE = 0.1
-"""Minimum time between two answers that are made, in seconds; others get what was made last."""
+"""Minimum seconds between two new answers; further requests get the last one."""
 
 _SHARE = 0.04
-"""Maximum share of the time in which answers are made: those that take long are made less often."""
+"""Maximum fraction of the time that is spent on answers: those that take long are made less often."""
 
 _WAITING = 64
-"""Maximum number of questions, and of tasks to be ended, that wait; others are not answered."""
+"""Maximum number of waiting requests, and of tasks to be ended; further ones are not answered."""
 
 _FUNCTIONS, _WORKERS = 100, 500
 """Maximum number of functions and of workers of one client in an answer."""
@@ -46,7 +46,7 @@ class StatusReports:
     """
     Answers the operators of a peer; in the engines' thread.
 
-    :param everybody: returns the engines of all clients, with whose they are
+    :param everybody: returns the engines of all clients, with the clients' names
     :param tell: runs a function in that thread soon, when no engine acts
     """
 
@@ -55,19 +55,19 @@ class StatusReports:
     ) -> None:
         self.everybody, self._tell = everybody, tell
         self._waiting: list[tuple[Hosted, Outbox, int]] = []
-        self._ends = 0  # the number of tasks that are to be ended
+        self._ends = 0  # the number of tasks that are being ended
         self._made = Stated()
         self._until = 0.0
 
     def ask(self, engine: Hosted, outbox: Outbox, frame: Status) -> None:
-        """Answer the question of a client."""
+        """Answer the request of a client."""
         if len(self._waiting) < _WAITING:
             self._waiting.append((engine, outbox, frame.request))
         if len(self._waiting) == 1:
             self._tell(self._answer)
 
     def cancel(self, engine: Hosted, outbox: Outbox, frame: CancelTask) -> None:
-        """End a task of any client, and say whether it ran."""
+        """End a task of any client, and report whether it ran."""
         if self._ends < _WAITING:
             self._ends += 1
             self._tell(partial(self._cancel, engine, outbox, frame))
@@ -96,7 +96,7 @@ class StatusReports:
 
 
 def _frame_of(found: Sequence[tuple[Statistics, str]]) -> Stated:
-    """Return the frame with the first of these that have room in it."""
+    """Return a frame with as many of these as fit, the first ones."""
     texts: list[str] = []
     size = 0
     for each, _ in found:

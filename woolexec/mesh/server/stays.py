@@ -1,8 +1,8 @@
 """
-The outcomes that stay at a peer, of all its clients: their bytes, the limit, and the folder beyond it.
+The outcomes of all clients that a peer keeps: their bytes, the limit, and the folder for those beyond the limit.
 
-What was used longest ago is written to the folder by a thread, which the engine's does not wait for.  From then on the
-value is a file on disk: those who need it map that, or are sent it from there.
+The least recently used outcomes are written to the folder by a separate thread, for which the engine's thread does not
+wait.  From then on the value is a file on disk: workers map it, and others are sent it from there.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _AGAIN = 30.0
 
 class Stays:
     """
-    Counts what stays at one peer; in its engine's thread only.
+    Counts the outcomes that are kept at one peer; only in its engine's thread.
 
     :param limit: maximum number of bytes in memory; None: 30 % of the memory that this process may use
-    :param folder: where the rest goes; None: it does not stay
+    :param folder: the folder for outcomes beyond the limit; None: they are not kept
     """
 
     def __init__(self, limit: int | None = None, folder: str | None = None) -> None:
@@ -49,18 +49,18 @@ class Stays:
 
     @property
     def spills(self) -> bool:
-        """There is a folder for what exceeds the limit, as far as is known."""
+        """Whether there is a usable folder for outcomes beyond the limit."""
         return self._folder is not None and monotonic() >= self._failed_until
 
     def may_add(self, size: int) -> bool:
-        """Return whether a value of this size may stay."""
+        """Return whether a value of this size may be kept."""
         return self.spills or self.size + size <= self._room.limit
 
     def add(self, value: Value, on_spilled: Callable[[], object]) -> None:
         """
-        Count a value that stays.
+        Count a value that is kept.
 
-        :param on_spilled: called when it is in the folder, and not in memory
+        :param on_spilled: called when it was moved to the folder
         """
         self._values[value] = on_spilled
         self._room.add(value.number, value, value.size)
@@ -72,12 +72,12 @@ class Stays:
         self._room.use(value.number)
 
     def remove(self, value: Value) -> None:
-        """Note that a value does not stay any more."""
+        """Stop counting a value that is no longer kept."""
         if self._values.pop(value, None) is not None:
             self._room.forget(value.number)
 
     async def run(self) -> None:
-        """Write to the folder what exceeds the limit, until cancelled."""
+        """Write the values that exceed the limit to the folder, until cancelled."""
         while True:
             await self._over.wait()
             self._over.clear()

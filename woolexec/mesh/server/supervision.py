@@ -1,5 +1,5 @@
 """
-Whether a peer can work: it says so, tries again while it cannot, and gives up after a while.
+Watches whether a peer can start workers: reports it, tries again while it cannot, and gives up after a while.
 
 ::
 
@@ -29,9 +29,9 @@ class Supervision:
 
     :param host: runs the engines of the clients
     :param give_up_after: seconds
-    :param say: called with the reason when no worker can be started, and with an empty string when one has been
+    :param say: called with the reason when no worker can be started, and with an empty string when one was again
     :param give_up: called with the reason after `give_up_after` seconds
-    :param invite: called when calls may have been refused, and would not be now
+    :param invite: called when calls that were refused may be accepted again
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Supervision:
             self._invite()
 
     async def _recover(self) -> bool:
-        """Try to start a worker again and again; return whether one has been started before the end of the time."""
+        """Try repeatedly to start a worker; return whether one was started in time."""
         breaker = self._forks.breaker
         while breaker.is_open:
             if breaker.open_for >= self._give_up_after:

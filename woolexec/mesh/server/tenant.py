@@ -1,13 +1,13 @@
 """
-What one client has at a peer: its workers, its code, and links to other peers for the tasks that its tasks submit.
+What one client has at a peer: its workers, its code, and links to other peers for its nested tasks.
 
-Links that give the same session belong to one client: its own, and those of peers that pass on its tasks.  What it has
+Links with the same session belong to one client: its own link, and those of peers that pass on its tasks.  Everything
 ends `LINGER` seconds after the last link with the fewest hops, so that a client whose link broke finds its workers
 again.  Links with more hops do not keep it: two peers that pass on a client's tasks to each other would never end each
 other's links.
 
-Somebody else who learns the session that a client gives does not join it: it is bound to the certificate or token that
-the client has proved (`Identity.own`), and only peers may pass on what another peer has bound.
+Another client that learns the name of a session cannot join it: the session is bound to the certificate or token that
+the client has proved (`Identity.own`), and only peers may pass on a session that another peer has bound.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 LINGER = 1.5
-"""Seconds that a client has to come back after its link has broken."""
+"""Seconds for a client to reconnect after its link has broken."""
 
 
 class Tenant:
     """
-    One client at a peer; in the engine's thread only.
+    One client at a peer; only in the engine's thread.
 
     `level` is the number of hops of the links that keep it, `links` the tasks of all its links, with their hops.
 
-    :param make_peers: makes the links to other peers, which are opened when a task first submits a task of its own;
-        None: there are no other peers
+    :param make_peers: creates the links to other peers, which are opened for the first nested task; None: there are no
+        other peers
     """
 
     def __init__(self, host: Host, make_peers: Callable[[Tenant], Peers] | None) -> None:
@@ -59,7 +59,7 @@ class Tenant:
 
     @property
     def is_kept(self) -> bool:
-        """A link keeps it."""
+        """Whether a link keeps it."""
         return self.level in self.links.values()
 
     def end(self) -> None:
@@ -88,7 +88,7 @@ class Tenants:
 
     def enter(self, hello: Hello, name: str, task: asyncio.Task[Any]) -> Tenant:
         """
-        Note a link of a client; one that gives no session has only that link.
+        Note a link of a client; a client without a session has only this link.
 
         :param task: serves the link; cancelled when the client's other links have ended, if this one does not keep it
         """
@@ -107,7 +107,7 @@ class Tenants:
         return tenant
 
     def leave(self, session: bytes, tenant: Tenant, task: asyncio.Task[Any]) -> None:
-        """Note that a link has ended; a client that has no other one soon loses all that it has here."""
+        """Note that a link has ended; if it was the client's last one, everything of the client ends soon."""
         del tenant.links[task]
         if tenant.is_kept or tenant.has_ended or tenant in self._lingering:
             return
@@ -131,7 +131,7 @@ class Tenants:
         return iter(tuple(self._by_session.values()))
 
     def close(self) -> None:
-        """Keep nothing for clients whose links have ended, or end from now on."""
+        """Keep nothing for clients whose links have ended, or end later."""
         self._is_open = False
         for session, tenant in list(self._by_session.items()):
             if tenant in self._lingering:

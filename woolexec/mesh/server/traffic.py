@@ -1,4 +1,4 @@
-"""What went over the links of a peer, of those that are open and of those that have ended."""
+"""Counts the traffic over the open and the ended links of a peer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class Traffic:
     """
-    The sums of all links; in the peer's thread.
+    The totals of all links; in the peer's thread.
 
     :param served: the links that are open
     """
@@ -28,7 +28,7 @@ class Traffic:
         self._ended = _sum(self._ended, _of(link))
 
     def statistics(self) -> PeerStatistics:
-        """Return what the peer has refused, sent and received."""
+        """Return the numbers of refusals, and of bytes sent and received."""
         total = self._ended
         for each in self._served:
             total = _sum(total, _of(each))

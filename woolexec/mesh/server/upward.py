@@ -1,14 +1,14 @@
 """
-The way from a peer to its client, for what only that can do for tasks here: calls of actors that they have handles
-of, and names of its ``__main__`` that they lack.
+Passes requests of tasks at a peer on to the client, because only the client can serve them: calls of actors whose
+handles the tasks have, and names of its ``__main__`` that they lack.
 
 ::
 
     task at the peer --Submit--> the client's engine here --Submit, with the actor's key--> the client
                      <--Return--                          <--Return, Raise, Started, Yield--  which finds the actor
 
-To the engine here the client is a place that runs such calls and no others.  A name goes up in the same way, instead
-of a key.
+To the engine here the client is a place that runs only such calls.  The request for a name is sent in the same way,
+with the name instead of a key.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _MOST = 10_000
 
 class Upward(Remote):
     """
-    The client of one link, as a place for calls of its actors, and for questions.
+    The client of one link, as a place for calls of its actors, and for requests of names.
 
-    :ivar hops: peers between that client and the one whose tasks these are
+    :ivar hops: number of peers between that client and the one whose tasks these are
     """
 
     __slots__ = ("_arriving", "_lines", "_links", "_outbox", "handlers", "has_sent", "hops", "lane_place", "name")
@@ -63,30 +63,30 @@ class Upward(Remote):
 
     def pass_on(self, call: Call, parent: int, *, actor: bytes = b"", main_name: str = "") -> None:
         """
-        Have the client run a call of an actor, or say what a name of its ``__main__`` stands for.
+        Let the client run a call of an actor, or look up a name of its ``__main__``.
 
-        :param parent: the client's number of the call that has submitted it
+        :param parent: the client's number of the call that submitted it
         """
         if len(self.lane_place.outstanding) >= _MOST:
             call.receiver.deliver_failure(call, errors.ActorLostError(_full(call)))
             return
-        options, call.options, call.is_plain = call.options, None, False  # they are the client's matter
+        options, call.options, call.is_plain = call.options, None, False  # the client applies the options
         self._links.record(self.lane_place, call)
         frame = Submit(task=call.number, parent=parent, function=call.function.payload, name=call.function.name)
         frame.lane, frame.context, frame.actor = call.function.lane, call.context, actor
         frame.main_name = main_name
         if options is not None:
             frame.options = Options(**options.submit_fields)
-        if actor:  # its calls must not pass each other, nor the one that makes it
+        if actor:  # its calls must not overtake each other, or the one that makes it
             self._lines[call.number] = actor
         self._outbox.put_frame(ABOVE | call.number, frame, call.payload, actor or None)
 
     def _line_of(self, number: int) -> Hashable:
-        """Return what names the line in which the frames of a call keep their order: its actor, if it has one."""
+        """Return the name of the line in which the frames of a call keep their order: its actor, if it has one."""
         return self._lines.get(number) or ABOVE | number
 
     def send_command(self, frame: Any, file: File | None = None) -> None:
-        """Send a command for a call; a coroutine that is to be cancelled is closed, as a stream is."""
+        """Send a command for a call; to cancel a coroutine, it is closed like a stream."""
         if frame.__class__ is Cancel:
             frame = Close(call=frame.call)
         if file is None:
@@ -103,7 +103,7 @@ class Upward(Remote):
         return True
 
     def withdraw(self, call: Call) -> bool:
-        """Return False: calls are not taken back."""
+        """Return False: calls are not recalled."""
         return False
 
     # -- from the client ----------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class Upward(Remote):
                 self._lines.pop(number, None)
 
     def close(self) -> None:
-        """Fail the calls that have not ended: the link has."""
+        """Fail the calls that have not ended, because the link has ended."""
         self._links.ups.pop(self, None)
         self._links.leave_upward(self, _lost)
 
