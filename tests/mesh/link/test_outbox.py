@@ -296,3 +296,9 @@ def test_large_payloads_that_wait_count_but_for_the_largest():
         assert told == [True, False]
 
     run(test)
+
+
+def test_grpc_receives_a_limited_number_of_bytes_ahead_however_long_a_round_trip_takes():
+    options = dict(outbox_module.OPTIONS)
+    assert options["grpc.http2.bdp_probe"] == 0
+    assert LIMIT < options["grpc.http2.lookahead_bytes"] <= 8 << 20

@@ -42,6 +42,9 @@ OPTIONS = [
     # become a gigabyte.
     ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.per_message_decompression", 0),
+    # Otherwise grpc receives as much ahead as was sent during a round trip, which on a busy host was 300 MB.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 8 << 20),
     # Without ping_timeout_ms a frozen process is noticed only after 60 s, regardless of keepalive_timeout_ms.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
