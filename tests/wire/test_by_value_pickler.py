@@ -86,3 +86,10 @@ def test_lock_that_a_function_names_is_made_anew_and_one_that_is_an_argument_is_
     assert lock is not main.LOCK
     with pytest.raises(TypeError):
         dumps_by_value([main.LOCK], inline)
+
+
+def test_compiled_format_of_struct_arrives(program):
+    main = program("import struct\nHEADER = struct.Struct('<IH')\ndef fn(data): return HEADER.unpack(data)")
+
+    assert copy_of(main.fn)(main.HEADER.pack(1, 2)) == (1, 2)
+    assert copy_of([main.HEADER])[0].format == "<IH"

@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from contextvars import ContextVar
 from enum import EnumMeta
+from struct import Struct
 from types import CodeType, FunctionType, ModuleType
 
 from cloudpickle import cloudpickle
@@ -256,6 +257,11 @@ def _variable(variable: ContextVar[Any]) -> Any:
     return None if reduce is None else reduce(variable)
 
 
+def _struct(value: Struct) -> Any:
+    """Reduce the compiled form of a format to the format: it has no pickle of its own."""
+    return Struct, (value.format,)
+
+
 _COPY: Any = copyreg
 IMPORTABLE = frozenset(
     [
@@ -269,6 +275,7 @@ IMPORTABLE = frozenset(
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
     ContextVar: _variable,
+    Struct: _struct,
     **callables.REDUCERS,
     **type_objects.REDUCERS,
 }
