@@ -1,1 +1,1 @@
-"""What a pool does, for people: the timeline of a run, and the page on which it is seen while it runs."""
+"""Views of a pool for users: the timeline of a run, the dashboard while it runs, and metrics."""

@@ -1,10 +1,10 @@
 """
-The page of a pool: served by a thread of its own, to those who know its token.
+The page of a pool: served by a separate thread, for requests with its token.
 
 ::
 
     thread woolexec-page                                            browsers
-    Watch    asks for a snapshot while somebody looks,   ---------> page.html: one file
+    Watch    takes snapshots while a browser watches,    ---------> page.html: one file
              at most ten times a second                   events -> a snapshot, then what has changed
 
 What a request must have: the token in its URL, and a Host header with an address, or a name that the page was given.
@@ -62,10 +62,10 @@ _SHARE = 0.04
 """Maximum share of the time that is spent on taking snapshots: more costly ones are taken less often."""
 
 _STUCK = 10.0
-"""Seconds that a task must have run at least, to be shown as stuck."""
+"""Minimum seconds that a task must have run to be shown as stuck."""
 
 _VIEWERS = 64
-"""Maximum number of browsers that look at once."""
+"""Maximum number of browsers that watch at once."""
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -78,7 +78,7 @@ _HEADERS = {
 
 class Watch:
     """
-    Snapshots, taken while somebody looks; in the page's thread only.
+    Snapshots, taken while a browser watches; only in the page's thread.
 
     :param snapshot: returns one, as plain data; None: the pool has ended
     """
@@ -116,7 +116,7 @@ class Watch:
 
     @property
     def is_full(self) -> bool:
-        """No more viewers are admitted."""
+        """Whether no more viewers are admitted."""
         return len(self._viewers) >= _VIEWERS
 
     def _take(self) -> dict[str, Any] | None:
@@ -321,7 +321,7 @@ class Dashboard:
             self._loop.run_until_complete(self._server.serve([self._sock]))
 
     def close(self) -> None:
-        """Tell those who look that the pool has ended, and serve no more."""
+        """Tell the viewers that the pool has ended, and stop serving."""
         if os.getpid() != self._pid:  # a fork: it is the parent's
             return
         if self._record is not None:
@@ -373,7 +373,7 @@ at_fork(after_in_child=_forget)
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals of the program alone."""
+    """A server that does not change the program's signal handlers."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def delta(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return what turns one into the other: None removes a key, a dictionary is gone into, all else replaces."""
+    """Return the changes from one to the other: None removes a key, dictionaries are merged, all else replaces."""
     changed: dict[str, Any] = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)

@@ -1,5 +1,5 @@
 """
-Where metrics come from: pools that go on and pools that have ended, without any count becoming less.
+The sources of metrics: open pools and pools that have ended; no counter ever decreases.
 
 A pool that has ended has no workers and waiting tasks any more, but what it has done stays counted.  Links that have
 ended stay counted as they were when somebody last asked.
@@ -26,14 +26,14 @@ _COUNTED = ("refused", "bytes_sent", "bytes_received")
 
 
 class EndedLinks:
-    """What the links of one pool have counted that have ended, or were made anew."""
+    """The counts of links of one pool that have ended or were replaced."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], list[int]] = {}
         self._ended = [0] * len(_COUNTED)
 
     def added_to(self, found: Statistics) -> Statistics:
-        """Return statistics with one more peer, which stands for the links that have ended."""
+        """Return statistics with one more peer, which represents the links that have ended."""
         now: dict[tuple[str, str], list[int]] = {}
         for each in found.peers:
             counts = now.setdefault((each.address, each.name), [0] * len(_COUNTED))
@@ -50,7 +50,7 @@ class EndedLinks:
 
 
 class PoolSource:
-    """A pool, which this does not keep alive; its engine is kept until it has said what it has done in all."""
+    """A pool, held weakly; its engine is held until its final statistics were read."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = weakref.ref(pool)
@@ -85,7 +85,7 @@ class Sources:
         _all.add(self)
 
     def forget(self) -> None:
-        """In a forked child: leave out the parent's pools; a thread that is not there may have held the lock."""
+        """In a forked child: drop the parent's pools; a thread that does not exist here may have held the lock."""
         self._lock = threading.Lock()  # guards the rest, as before
         self._pools, self._ended = [], join(())
 

@@ -119,7 +119,7 @@ TABLE = (
     Metric("woolexec_tasks_outstanding", "gauge", "Tasks that have not ended, by state.", _outstanding, "state"),
     Metric("woolexec_tasks_finished", "counter", "Tasks that have ended, by outcome.", _finished, "outcome"),
     Metric("woolexec_task_seconds", "histogram", "How long tasks ran.", _runs),
-    Metric("woolexec_task_wait_seconds", "histogram", "How long tasks were on their way, but for their run.", _waits),
+    Metric("woolexec_task_wait_seconds", "histogram", "Time from submit to outcome, without the run time.", _waits),
     Metric("woolexec_workers", "gauge", "Worker processes on this machine, by state.", _workers, "state"),
     Metric("woolexec_workers_lost", "counter", "Worker processes that were lost, by reason.", _lost, "reason"),
     Metric("woolexec_worker_memory_bytes", "gauge", "Memory that the workers of this machine take up.", _memory),
@@ -150,7 +150,7 @@ Readings = dict[str, Values | Buckets]
 """What the metrics are, by name."""
 
 NOTHING = Statistics(time=0.0, pid=0, host="")
-"""What a pool says that has done nothing."""
+"""The statistics of a pool that has done nothing."""
 
 
 def read(found: Statistics) -> Readings:
@@ -175,7 +175,7 @@ def join(readings: Iterable[Readings]) -> Readings:
 
 
 def lasting(readings: Readings) -> Readings:
-    """Return what stays of the metrics of a pool that has ended: all but the gauges of what it has now."""
+    """Return the lasting metrics of a pool that has ended: all but the gauges of its current state."""
     nothing = join(())
     kept = {each.name for each in TABLE if each.kind != "gauge" or each.join is max}
     return {name: value if name in kept else nothing[name] for name, value in readings.items()}

@@ -1,5 +1,5 @@
 """
-An HTTP server that shows metrics, one request after the other, in a thread of its own.
+An HTTP server for metrics, which handles one request after the other in a separate thread.
 
 Any program that can connect may be slow, or send nothing: a request is answered when its head has come, and others are
 not kept waiting for that.  Of those whose head has not come, at most `_WAITING` are kept; the oldest one makes room.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from woolexec.observe.metric_table import Readings
 
 _WAITING = 32
-"""Maximum number of connections whose requests have not come."""
+"""Maximum number of connections whose requests have not arrived."""
 
 _HEAD = 16 << 10
 """Maximum size of the head of a request, in bytes."""
@@ -74,7 +74,7 @@ class _Server(WSGIServer):
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Handler)
         self._selector = Selector()
-        self._heads: dict[socket.socket, bytes] = {}  # of requests that have not come whole, the oldest first
+        self._heads: dict[socket.socket, bytes] = {}  # incomplete request heads, the oldest first
 
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # that of HTTPServer asks the name service, which may take long
@@ -144,7 +144,7 @@ class _Handler(WSGIRequestHandler):
         super().__init__(sock, ("", 0), server)
 
     def setup(self) -> None:
-        """Read from the head that has come, and nothing else."""
+        """Read only from the head that has arrived."""
         super().setup()
         self.rfile = BytesIO(self._head)
 

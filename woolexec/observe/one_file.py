@@ -48,7 +48,7 @@ def page_and_policy(
 def _filled(template: str, texts: Mapping[str, str]) -> str:
     first, *rest = template.split("{{")
     made = [first]
-    for piece in rest:  # what is put in is not looked at again
+    for piece in rest:  # inserted text is not searched again
         name, _, text = piece.partition("}}")
         made += (texts[name], text)
     return "".join(made)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from woolexec.observe.metric_table import Metric, Readings
 
 _FRESH = 0.1
-"""Seconds for which what was read is used again: each instrument of one collection asks for itself."""
+"""Seconds for which statistics are reused: each instrument of one collection reads them separately."""
 
 
 class Instruments:

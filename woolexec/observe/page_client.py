@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def statistics_of(pool: PoolRecord, timeout: float) -> Statistics | None:
-    """Return what a pool does; None: it has ended, or does not answer in time."""
+    """Return the statistics of a pool; None if it has ended, or does not answer in time."""
     data = _ask(pool, "/statistics", timeout)
     return None if data is None else Statistics.from_dict(data)
 

@@ -27,7 +27,7 @@ _log.setLevel(logging.ERROR)  # strangers cause warnings
 
 
 class Strangers:
-    """The connections to one page that have not shown its token; in the page's thread only."""
+    """The connections to one page that have not shown its token; only in the page's thread."""
 
     def __init__(self) -> None:
         self._open: dict[Any, None] = {}  # the oldest first

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("woolexec.peer")
 
 _PATIENCE, _MORE = 2.0, 5.0
-"""Seconds that workers have to say what they run, and that the engines have besides."""
+"""Seconds for workers to report what they run, and additional seconds for the engines."""
 
 Sums = TypeVar("Sums", TaskStatistics, ValueStatistics)
 
@@ -43,7 +43,7 @@ def together(found: Sequence[tuple[str, Statistics]], about: Statistics) -> Stat
     Return the statistics of clients as those of one pool.
 
     :param found: whose they are, with them
-    :param about: what is said of the peer itself: process, host, time, peers and values
+    :param about: the information about the peer itself: process, host, time, peers and values
     """
     functions, workers, peers = [], [], list(about.peers)
     lost = Counter(about.workers_lost)
@@ -114,7 +114,7 @@ class PeerView:
         return None if found is None else together(*found).with_usage()
 
     def _look(self) -> tuple[list[tuple[str, Statistics]], Statistics]:
-        """Return what the clients have, and what is to be said of the peer itself; in its thread."""
+        """Return the statistics of the clients, and the information about the peer itself; in its thread."""
         acceptor = self._peer._acceptor
         found = [(printable(client, 200), engine.statistics()) for engine, client in acceptor.everybody()]
         own = replace(

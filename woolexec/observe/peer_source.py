@@ -1,5 +1,5 @@
 """
-The metrics of a peer: those of the engines of all its clients, of those that have left too, and of its links.
+The metrics of a peer: of the engines of all its clients, including those that have left, and of its links.
 
 Counts of an engine that ends are taken over in the peer's thread, so none is lost and none becomes less.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PeerSource:
-    """What a peer has for those who scrape it; the peer's thread uses all of this but `read` and `_stall`."""
+    """The metrics of a peer; its thread uses all of this except `read` and `_stall`."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer

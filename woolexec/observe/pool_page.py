@@ -22,7 +22,7 @@ _ANYWHERE = ("127.0.0.1", 0)
 
 def address_of(dashboard: object) -> tuple[str, int] | None:
     """
-    Return host and port for what ``dashboard=`` is; None: there is to be no page.
+    Return host and port for the value of ``dashboard=``; None: no page.
 
     :raises TypeError: if it is neither a text, a truth value nor None
     :raises ValueError: if it is no address
@@ -41,7 +41,7 @@ def open_page(pool: Any, dashboard: object) -> Dashboard | None:
     """
     Open the page of an executor, if that is wanted.
 
-    :param dashboard: what the executor was given; None: what the environment says
+    :param dashboard: the argument of the executor; None: as the environment says
     :raises ImportError: if a package for it is missing
     :raises OSError: if it cannot listen there
     """

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 class PoolRecord(NamedTuple):
     """
-    A pool that can be asked.
+    A pool with a page.
 
     :ivar pid: its process
     :ivar url: its page, with the token
-    :ivar key: what a request must have that cancels a task
+    :ivar key: the key that a request to cancel a task must have
     """
 
     pid: int

@@ -26,7 +26,7 @@ _BOUNDS = [*map(repr, BOUNDS), "+Inf"]
 
 class Exposition(Collector):
     """
-    Shows the metrics to those who scrape a registry.
+    Adds the metrics to a registry.
 
     :param readings: returns what the metrics are
     :param version: that of woolexec

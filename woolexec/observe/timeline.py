@@ -1,4 +1,4 @@
-"""A trace file as one page that needs nothing else: for ``woolexec timeline``."""
+"""A trace file as one self-contained page: for ``woolexec timeline``."""
 
 from __future__ import annotations
 

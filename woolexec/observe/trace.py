@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from woolexec.engine.recorder import Run
 
 _AHEAD = 100_000
-"""Maximum number of attempts that wait to be written, about 40 MB; what comes when there are so many is left out."""
+"""Maximum number of attempts that wait to be written, about 40 MB; further ones are dropped."""
 
 
 class Trace:
@@ -58,7 +58,7 @@ class Trace:
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         """
-        Complete the file; what still runs is in it as far as it has come.
+        Complete the file; tasks that still run are included up to now.
 
         :raises OSError: if the file could not be written, unless the block was left by an exception
         """
@@ -100,7 +100,7 @@ class Trace:
             self.dropped += 1
 
     def _write(self, file: Any) -> None:
-        """Write what comes until None does; go on taking it when that fails, so that nothing is held."""
+        """Write the attempts until None arrives; if writing fails, continue to take them, so that none are held."""
         run: Run | None = None
         try:
             with file:

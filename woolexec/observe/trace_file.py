@@ -122,7 +122,7 @@ class TraceFile:
         """
         Complete the file.
 
-        :param clocks: by how many seconds the times of each peer may be wrong
+        :param clocks: the maximum error of each peer's times, in seconds
         :param dropped: number of attempts that are not in it
         """
         for host, error in clocks.items():

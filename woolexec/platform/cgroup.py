@@ -19,7 +19,7 @@ def folders(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup",
     """
     Return the folders of this process's cgroups and their parents, of both versions.
 
-    :param kind: the controller, which has folders of its own in version 1
+    :param kind: the controller, which has separate folders in version 1
     """
     found = {root, os.path.join(root, kind)}
     try:

@@ -1,4 +1,4 @@
-"""What the package needs of a POSIX system for files: whose they are, who may read them, and how they are opened."""
+"""What the package needs of a POSIX system for files: their owners, their permissions, and how they are opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def is_ours(about: os.stat_result, *, or_of_root: bool = False) -> bool:
 
 
 def is_trusted(user: int) -> bool:
-    """Return whether a user is the one of this process, or root: no other can be trusted with what this one does."""
+    """Return whether a user is that of this process, or root: no other user is trusted."""
     return user in (os.geteuid(), 0)
 
 

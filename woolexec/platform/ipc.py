@@ -40,7 +40,7 @@ def can_read(fd: int, timeout: float) -> bool:
 
 
 WHOLE = select.PIPE_BUF
-"""Maximum number of bytes that are written to a pipe as a whole, whoever else writes to it."""
+"""Maximum number of bytes that are written to a pipe as a whole, even if others write to it too."""
 
 
 def can_write(fd: int, timeout: float) -> bool:
@@ -54,7 +54,7 @@ def wide_pipe(size: int) -> tuple[int, int]:
     """
     Return both ends of a pipe; reading does not wait.
 
-    :param size: how many bytes it is to hold; fewer where the system or this user may have no more
+    :param size: wanted capacity in bytes; it is less if the system or this user's limit requires that
     """
     ends = os.pipe()
     os.set_blocking(ends[0], False)
@@ -230,7 +230,7 @@ def map_shared(fd: int, size: int, *, is_read_only: bool = False) -> mmap.mmap:
 
 
 KEEPS_DESCRIPTOR = sys.version_info < (3, 13)
-"""A private map holds a descriptor of its own for as long as it lives."""
+"""A private map holds its own descriptor for as long as it exists."""
 
 
 def map_private(fd: int, size: int) -> mmap.mmap:
@@ -301,7 +301,7 @@ def send_with_fds(sock: socket.socket, data: bytes | memoryview, fds: Sequence[i
 
 def unreceived(sock: socket.socket) -> int:
     """
-    Return how much memory messages take that were sent over a Unix socket and not received; 0 if it is not known.
+    Return the memory that sent but not received messages of a Unix socket take; 0 if unknown.
 
     :raises OSError: if there is no descriptor to load the modules that know
     """

@@ -13,7 +13,7 @@ __all__ = ["EVENT_READ", "EVENT_WRITE", "LeanSelector", "SelectorKey"]
 
 
 class LeanSelector(BaseSelector):
-    """Watches descriptors in less time than what `selectors` has for the same system call."""
+    """Watches descriptors, faster than the class of `selectors` for the same system call."""
 
     def __init__(self) -> None:
         self._poll, self._unit = fast_poll()
@@ -29,7 +29,7 @@ class LeanSelector(BaseSelector):
         return key
 
     def unregister(self, fileobj: Any) -> SelectorKey:
-        """Watch it no more; it may be closed."""
+        """Stop watching a descriptor, which may be closed."""
         key = self.get_key(fileobj)
         del self._keys[key.fd]
         with contextlib.suppress(OSError):
@@ -57,7 +57,7 @@ class LeanSelector(BaseSelector):
         return ready
 
     def get_map(self) -> Mapping[Any, SelectorKey]:
-        """Return the keys by descriptors, or by objects that have one."""
+        """Return the keys by descriptor, or by object that has one."""
         return _Keys(self._keys)
 
     def close(self) -> None:

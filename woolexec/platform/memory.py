@@ -1,5 +1,5 @@
 """
-How much memory this process may use, and how much is in use: the limits of its cgroups, else the host's memory.
+How much memory this process may use, and how much is in use: the limits of its cgroups, or the host's memory.
 
 And how much other processes use: `resident` is quick, `proportional` takes the kernel a walk through all pages, which
 may be 100 ms for a GiB.
@@ -54,7 +54,7 @@ def memory_of_group(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/
 
 
 def usable_memory(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup", meminfo: str = _MEMINFO) -> int:
-    """Return the bytes of memory that this process may use at most; very many if that is not known."""
+    """Return the maximum bytes of memory that this process may use; a very large number if unknown."""
     host = _host(meminfo)
     limits = [group.limit for group in _groups(root, membership)] + ([] if host is None else [host.limit])
     return min(limits, default=_UNLIMITED)
@@ -118,7 +118,7 @@ def _cache(folder: str, prefix: str) -> int:
 
 
 def _stalled(folder: str) -> float:
-    """Return for how many seconds all processes of a cgroup have waited for memory; 0 if the kernel does not say."""
+    """Return the seconds for which all processes of a cgroup have waited for memory; 0 if the kernel does not tell."""
     try:
         with open(os.path.join(folder, "memory.pressure")) as file:
             found = {line.split()[0]: line.rpartition("total=")[2] for line in file}
@@ -150,7 +150,7 @@ def _times_full(folder: str) -> int:
 
 def resident(pid: int, proc: str = "/proc") -> tuple[int, int] | None:
     """
-    Return the memory that a process has in RAM, in bytes, and how much of that others may have as well.
+    Return the resident memory of a process, in bytes, and how much of that other processes may share.
 
     :return: None if the process is gone, or the system does not say
     """

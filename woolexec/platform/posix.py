@@ -3,7 +3,7 @@ What the package needs of a POSIX system: processes, signals and limits.
 
 No other part of the package uses these primitives directly, and `tests/test_layers.py` lists them.  So this folder says
 what another operating system would have to provide: this module, `files`, `ipc` for what processes share, and `cgroup`.
-What only Linux has is optional: each function says what it does on a system without it.
+Features that only Linux has are optional: each function says what it does on a system without them.
 
 Functions of `os` that need no addition are bound as they are, without another Python frame.  The module is loaded by
 the caller, by the fork server and by each worker before the first result, so it imports `_signal`, on which `signal`
@@ -72,7 +72,7 @@ CONTROL_FD = 3
 """The descriptor under which a process that `spawn` has started finds what it was given."""
 
 CLOSE_OTHERS = f"import os; os.closerange({CONTROL_FD + 1}, os.sysconf('SC_OPEN_MAX'))"
-"""Code that such a process runs first: it closes what it has inherited beside that descriptor."""
+"""Code that such a process runs first: it closes all other inherited descriptors."""
 
 _DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE]
 
@@ -81,7 +81,7 @@ fork = os.fork
 
 def spawn(program: str, argv: list[str], environment: Mapping[str, str], fd: int) -> int:
     """
-    Start a program in a process group of its own, with an empty standard input; return its process id.
+    Start a program in its own process group, with an empty standard input; return its process id.
 
     Its signals are not blocked, and those that end a program or tell of its children have their default handlers.
 
@@ -104,7 +104,7 @@ def spawn(program: str, argv: list[str], environment: Mapping[str, str], fd: int
 
 
 def lead_group() -> None:
-    """Make this process the leader of a process group of its own."""
+    """Make this process the leader of a new process group."""
     os.setpgid(0, 0)
 
 
@@ -143,7 +143,7 @@ _FIRST = b"500"
 
 
 def end_first() -> None:
-    """Have the kernel end this process before others, when memory runs out."""
+    """Make the kernel kill this process before others when memory runs out."""
     try:
         with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
             file.write(_FIRST)
@@ -179,7 +179,7 @@ def kill_children_but(known: Collection[int]) -> bool:
 
 def kill_leaderless(groups: Collection[int]) -> None:
     """
-    Kill what is left of process groups whose leaders have ended.
+    Kill the remaining processes of groups whose leaders have ended.
 
     The kernel reuses no number of a group in which there is a process, so these processes are the group's.
     """

@@ -60,7 +60,7 @@ def dump_again_from(offset: int) -> None:
 
 def send_dump_signal(pid: int, thread: int = 0) -> None:
     """
-    Have a process dump the stack of a thread; do nothing if it does not handle the signal, which would end it.
+    Make a process dump the stack of a thread; do nothing if it does not handle the signal, which would end it.
 
     :param thread: number that the system gives the thread; 0: the main thread
     """
@@ -88,7 +88,7 @@ def _handles(pid: int, number: int) -> bool:
 
 
 def state_of(pid: int) -> str:
-    """Return what the system says of a process: `STOPPED`, `ENDED` (also if there is none), or another letter."""
+    """Return the state of a process: `STOPPED`, `ENDED` (also if there is none), or another letter."""
     try:
         letter = status_of(pid)[0].decode()
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def descendants_of(pid: int) -> list[int]:
 
 def memory_files_of(pid: int, size: int) -> Iterator[int]:
     """
-    Yield descriptors of the memory files of this size that another process has open; who iterates closes them.
+    Yield descriptors of the memory files of this size that another process has open; the caller closes them.
 
     :raises PermissionError: if the process is not one of this user
     :raises FileNotFoundError: if there is no such process

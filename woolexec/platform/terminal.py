@@ -1,4 +1,4 @@
-"""What the package needs of a POSIX system for the terminal: whose turn it is, and who gets what is typed."""
+"""What the package needs of a POSIX system for the terminal: a lock, and the foreground process group."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def of_stdin() -> str:
 @contextlib.contextmanager
 def taken(path: str) -> Iterator[tuple[TextIO, TextIO]]:
     """
-    Wait until nobody else has the terminal, then have it for the block.
+    Wait until no other task has the terminal, then hold it for the block.
 
     :return: files for reading from it and for writing to it
     :raises OSError: if it cannot be opened, or is not that of this session
@@ -63,7 +63,7 @@ def give_back(path: str, group: int) -> None:
 
 
 def _bring_to_front(fd: int, group: int) -> None:
-    """Let a process group get what is typed; who is not in the front may not do that unless it blocks a signal."""
+    """Make a process group the foreground one; a background process must block a signal to do that."""
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
         os.tcsetpgrp(fd, group)

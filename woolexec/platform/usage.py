@@ -18,7 +18,7 @@ _PATIENCE = 5.0
 
 def usage(pids: Iterable[int]) -> dict[int, tuple[int | None, float | None]]:
     """
-    Return the memory in bytes and the processor time in seconds of processes; None if it is not known.
+    Return the memory in bytes and the processor time in seconds of processes; None if unknown.
 
     The memory is the proportional set size where the kernel has it: what a process shares with others is divided among
     them.  Otherwise it is the resident set size.
@@ -45,7 +45,7 @@ def _processor_time(pid: int) -> float | None:
 
 
 def _by_ps(pids: set[int]) -> dict[int, tuple[int | None, float | None]]:
-    """Return what ``ps`` says, which every POSIX system has."""
+    """Return the output of ``ps``, which every POSIX system has."""
     found: dict[int, tuple[int | None, float | None]] = dict.fromkeys(pids, (None, None))
     if not pids:
         return found

@@ -1,5 +1,5 @@
 """
-Functions and classes that arrive by value: completed, or left as they are.
+Functions and classes that arrive by value: completed, or left unchanged.
 
 A class that comes back to the process that it came from is complete already.  In a worker, a value that a task has
 stored under a name, or in an attribute of a class, is kept until the caller's value changes: what arrives is compared

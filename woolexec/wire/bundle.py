@@ -94,7 +94,7 @@ def dumps_bundle(
     :param is_function: `obj` is the function to call; otherwise its contents are copied, as arguments are
     :param needs: receives the large globals; None: they are part of the pickle
     :param inputs: receives the futures; None: they are an error
-    :raises Exception: whatever pickling raises, with a note; `obj` may run any code
+    :raises Exception: any exception raised by pickling, with a note; `obj` may run any code
     """
     modules.look()
     bundler = _Bundler(None if needs is None else needs.known, inputs, shares_all=is_function)

@@ -42,7 +42,7 @@ def dumps_by_value(
     :param names: names of the elements of `obj`, or the name of `obj`, for messages
     :param make_pickler: creates the pickler, of a subclass of `Pickler`; see `bundle`
     :param goes_home: the pickle goes to the process that this worker's globals came from
-    :raises Exception: whatever pickling raises, with a note; `obj` may run any code
+    :raises Exception: any exception raised by pickling, with a note; `obj` may run any code
     """
     make = make_pickler or (_go_home if goes_home else Pickler)
     pickler, data, error = _try(make, obj, is_inline, buffers, None)
@@ -111,7 +111,7 @@ class Verdicts(dict):  # type: ignore[type-arg]  # typing would cost a worker's 
 
 def substitute(owner: str, name: str, value: Any, verdicts: Verdicts | None = None) -> Any:
     """
-    Try to pickle a value that a function or class names; return the value if that succeeds, else its replacement.
+    Try to pickle a value that a function or class names; return the value if that succeeds, or its replacement.
 
     :param owner: the function or class, for messages
     :param verdicts: known replacements of other values that go into the same pickle

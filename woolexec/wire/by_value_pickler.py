@@ -62,7 +62,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         self.is_named = False  # whether the pickled object is itself a value that a function or class names
         self.goes_home = False  # see `dumps_by_value`
         self._anew: dict[int, Anew] = {}
-        self._usual: set[type] = set()  # classes whose instances need no reducer of ours
+        self._usual: set[type] = set()  # classes whose instances need no special reducer
 
     @property
     def dispatch_table(self) -> dict[Any, Any]:
@@ -217,7 +217,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
                 values[name] = replaced
 
     def replace(self, value: Any) -> Any:
-        """Return the replacement of a value that a function or class names; the value if it is not to be recreated."""
+        """Return the replacement of a value that a function or class names; the value if it need not be recreated."""
         return self.wrap(value) or value
 
     def wrap(self, value: Any) -> Anew | None:

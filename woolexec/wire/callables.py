@@ -148,7 +148,7 @@ def _context_manager(value: Any) -> Any:
 
 
 def _weak(table: Any) -> Any:
-    """Reduce a weak dictionary to its entries: there, those remain that something else refers to."""
+    """Reduce a weak dictionary to its entries; in the copy, those that something else refers to remain."""
     return type(table), (dict(table),)
 
 

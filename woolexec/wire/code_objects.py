@@ -191,7 +191,7 @@ def _keep(filename: str, start: int, text: str | bytes, stat: Stat | None) -> No
         segment = _lines(text)
         lines += ["\n"] * (start + len(segment) - 1 - len(lines))
         lines[start - 1 : start - 1 + len(segment)] = segment
-        # An entry without a time stays valid, whatever is on the disk.
+        # An entry without a time stays valid, regardless of the file on disk.
         linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
 
 

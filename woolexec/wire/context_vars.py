@@ -41,7 +41,7 @@ def register(var: ContextVar[Any], name: str) -> None:
 
 
 def by_name(name: str, *default: Any) -> ContextVar[Any]:
-    """Return the variable with this name; if it is not known here, create it, with the default if one is given."""
+    """Return the variable with this name; if it does not exist here, create it, with the default if one is given."""
     if name not in known or (default and name in _bare):
         register(ContextVar(name, default=default[0]) if default else ContextVar(name), name)
         (_bare.discard if default else _bare.add)(name)

@@ -1,5 +1,5 @@
 """
-Find what could not be pickled: which variable, argument or attribute.
+Find the variable, argument or attribute that could not be pickled.
 
 The pickler remembers the objects that it met last.  After a failure, the path to them is searched for breadth first, so
 that the shortest one is found.  The search looks at attributes, elements and variables; it does not run the pickling

@@ -1,4 +1,4 @@
-"""Classes whose instances can be expected to unpickle: nobody's own code runs then."""
+"""Classes whose instances can be expected to unpickle, because no user code runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST = 1000
 
 
 def is_sure(value: object) -> bool:
-    """Return whether a value can be expected to unpickle; what is in it is not looked at."""
+    """Return whether a value can be expected to unpickle; its contents are not examined."""
     cls = type(value)
     known = _known.get(cls)
     if known is None:

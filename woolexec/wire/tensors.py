@@ -1,5 +1,5 @@
 """
-Pickling of what torch shares between processes of one machine: it is copied here, as everything else.
+Pickling of objects that torch shares between processes of one machine: here they are copied, like everything else.
 
 torch registers reducers with multiprocessing that move a tensor into shared memory and send a descriptor, once.  So a
 task could change its caller's tensor, and none could be put, sent again or sent to another host.  They are used for

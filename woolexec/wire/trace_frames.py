@@ -18,7 +18,7 @@ class Trace(Frame, number=44):
 
 
 class Clock(Frame, number=45):
-    """The answer to Trace: what the peer's clock says."""
+    """The answer to Trace: the time of the peer's clock."""
 
     asked: float = DOUBLE(1)
     now: float = DOUBLE(2)

@@ -99,7 +99,7 @@ _values: dict[str, list[Any]] = {}
 
 
 def make_alias(tracker: str, module: str, name: str, parameters: tuple[tuple[type, str, str], ...]) -> Any:
-    """Create an alias whose value is not known yet, or return the existing one."""
+    """Create an alias whose value is still unknown, or return the existing one."""
     if tracker in _tracked:
         return _tracked[tracker]
     declared = ", ".join(f"{_STARS[kind.__name__]}{each}" for kind, each, _ in parameters)

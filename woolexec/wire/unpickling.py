@@ -98,7 +98,7 @@ def loads(payload: bytes | memoryview | File | Parts | Untrusted | WithValues, *
     Unpickle a payload.
 
     :param again: the payload may be unpickled again, after the objects made from it have been changed
-    :raises Exception: whatever unpickling raises; it may run any code, unless the payload is `Untrusted`
+    :raises Exception: any exception raised by unpickling, which may run any code unless the payload is `Untrusted`
     """
     if payload.__class__ is bytes:
         return load(payload)

@@ -6,7 +6,7 @@ Values that several calls need: each is pickled once, and a target is sent it on
     owner        a Value, of which calls have references
     Keep         a target is sent its payload
     Start        the numbers of the values that the call needs
-    worker       the payloads of these, of which each call unpickles objects of its own
+    worker       the payloads of these, from which each call unpickles its own objects
     Drop         the owner has no use for it any more
 
 A large payload is a memory file.  All workers of a host map the same pages, each of them privately.
@@ -96,7 +96,7 @@ class WithValues:
         Unpickle the arguments in a worker.
 
         :param load: unpickles a payload
-        :raises Exception: whatever unpickling raises; it may run any code
+        :raises Exception: any exception raised by unpickling, which may run any code
         """
         outer, here.payloads = here.payloads, self.values
         try:
@@ -116,7 +116,7 @@ here = _Here()
 
 class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
     """
-    The large globals that a function names, each of which is a payload of its own: see `bundle`.
+    The large globals that a function names, each a separate payload: see `bundle`.
 
     :param known: those that were pickled before; new ones are added
     """

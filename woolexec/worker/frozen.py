@@ -1,7 +1,7 @@
 """
 Frozen programs, as PyInstaller makes them.
 
-They have no interpreter that could be told what to run: the executable runs the program, whatever its arguments are.
+They have no interpreter that could be told what to run: the executable always runs the program.
 So the fork server is the executable with an argument that `freeze_support`, which the program calls first, looks for.
 """
 
@@ -34,7 +34,7 @@ def freeze_support() -> None:
 
 
 def _serve() -> None:
-    """Be the fork server; this is what `woolexec.engine.fork_server` has an interpreter run elsewhere."""
+    """Run the fork server: the code that `woolexec.engine.fork_server` otherwise passes to an interpreter."""
     from woolexec.platform.posix import CONTROL_FD
     from woolexec.worker.records import RECORD, STARTED
 

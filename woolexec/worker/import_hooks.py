@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
-    """Call `act` with the module: now if it is imported, else right after it has been executed."""
+    """Call `act` with the module: now if it is imported, otherwise right after it was executed."""
     if name in sys.modules:
         act(_finished(name))
         return

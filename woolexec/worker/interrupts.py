@@ -1,5 +1,5 @@
 """
-Ctrl-C in a worker: it interrupts the call that runs in the main thread, and nothing else.
+Ctrl-C in a worker: it interrupts only the call that runs in the main thread.
 
 Python's own handler raises KeyboardInterrupt between any two bytecodes.  Where a frame has just been read, that frame
 would be lost, and its call would never end.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 bind: Callable[[Any], Callable[..., Any]] | None = None
-"""Binds functions to the object of the actor for which this worker is; set once, by `woolexec.worker.actor_lane`."""
+"""Binds functions to the object of this worker's actor; set once, by `woolexec.worker.actor_lane`."""
 
 
 before_outcome: Callable[[int], object] | None = None
@@ -145,7 +145,7 @@ class Job:
         return self.frame.name or getattr(function, "__qualname__", type(function).__qualname__)
 
     def end(self) -> None:
-        """Note that the outcome is sent next, behind what the call has printed."""
+        """Note that the outcome is sent next, after the output of the call."""
         if before_outcome is not None:
             before_outcome(self.number)
         self.ended = True
@@ -254,7 +254,7 @@ def pickled_alone(value: Any, *, goes_home: bool) -> Pickled:
     """
     Pickle a value.
 
-    :raises Exception: whatever pickling raises, with a note that says what was done
+    :raises Exception: any exception raised by pickling, with a note about the failed step
     """
     try:
         return Pickled.of(value, goes_home=goes_home)

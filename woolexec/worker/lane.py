@@ -152,7 +152,7 @@ class Lane:
             self.returned(job, started, None)
 
     def ready(self, job: Job) -> None:
-        """Send that a stream can be pulled."""
+        """Report that a stream can be pulled."""
         self.send(encode(Started(call=(job.number,))))
 
 
@@ -244,7 +244,7 @@ class Commands:
         self.arrived = threading.Lock()  # held while there is no new command for a thread
         self.arrived.acquire()
         self.running = False  # the stream's code runs, or waits for something
-        self.thread = 0  # that runs it, if it has one of its own
+        self.thread = 0  # the thread that runs it, if it has its own
         self.shut = False  # by a shutdown
 
     def is_closing(self) -> bool:

@@ -20,7 +20,7 @@ _LONGEST = 1 << 16
 
 
 def _shortened(values: dict[str, Any], size: int, usual: Iterable[str]) -> dict[str, Any]:
-    """Return what is sent in place of a record that is too large: what each record has, its texts cut."""
+    """Return a substitute for a record that is too large: the standard attributes, with shortened texts."""
     kept = {name: values[name] for name in (*usual, "host") if name in values}
     short = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in kept.items()}
     short["msg"] += f"... [shortened: the record had {size} bytes, and extra fields are left out]"

@@ -25,7 +25,7 @@ _pid = 0
 """The process whose task may ask: not one that the task has forked."""
 
 _missed: dict[str, int] = {}
-"""Names that the caller did not have when a call asked for them: it does not ask again, the next call does."""
+"""Names that the caller did not have when a call requested them; only the next call requests them again."""
 
 _MOST = 1000
 """Maximum number of these."""
@@ -73,7 +73,7 @@ def find(name: str) -> Any:
     Return a function or a class of the caller's ``__main__``.
 
     :raises AttributeError: if there is none with this name
-    :raises Exception: whatever unpickling raises
+    :raises Exception: any exception raised by unpickling
     """
     payload = _ask(name) if name.isidentifier() and not (name.startswith("__") and name.endswith("__")) else b""
     if not payload:
@@ -83,7 +83,7 @@ def find(name: str) -> Any:
 
 
 def watch_main() -> None:
-    """Have lookups of what ``__main__`` lacks end here, from now on, in this process."""
+    """Make lookups of names that ``__main__`` lacks end here, from now on, in this process."""
     global _pid  # once, when a worker starts
     _pid = os.getpid()
     sys.modules["__main__"].__getattr__ = find  # type: ignore[method-assign]  # as PEP 562 has it

@@ -79,13 +79,13 @@ _FLUSHING = 1.0
 """Seconds that a worker that is about to end waits for its frames to be sent."""
 
 mark: Callable[[Any], Any] | None = None
-"""Marks what comes back from nested tasks, if they may have run at peers that are not trusted."""
+"""Marks the outcomes of nested tasks, if these may have run at peers that are not trusted."""
 
 _numbers = itertools.count(1)
 _tasks: dict[int, Any] = {}
 """Nested tasks that have not ended, by number."""
 _uses: dict[int, object] = {}
-"""What is kept until some of them have ended."""
+"""Objects that are held until some of them have ended."""
 _listening: dict[int, Call] = {}
 """Those of them that have an `on_progress`."""
 
@@ -98,7 +98,7 @@ unfinished: set[Any] = {CoroutineType}
 declared async, and, once their class is loaded, the future of a nested task."""
 
 held: set[Call] = set()
-"""Nested tasks that lack values of others, and have not been sent for that reason."""
+"""Nested tasks that were not sent yet, because they lack values of others."""
 
 _shared: dict[int, weakref.ref[Value]] = {}
 """The values that the engine has been sent, by number."""
@@ -221,7 +221,7 @@ def submit(call: Call, job: Job | None = None, use: object = None) -> None:
 
 
 def ask_for(name: str, job: Job, receiver: Any) -> None:
-    """Ask for what a name of the caller's ``__main__`` stands for; `receiver` gets its pickle, which may be empty."""
+    """Request the object with a name in the caller's ``__main__``; `receiver` gets its pickle, which may be empty."""
     number = next(_numbers)
     _tasks[number] = receiver
     send(Submit(task=number, parent=job.number, name=name, main_name=name))

@@ -1,5 +1,5 @@
 """
-What is printed in a worker whose engine wants to have it: `sys.stdout`, `sys.stderr` and the two descriptors.
+The output of a worker whose engine wants it: `sys.stdout`, `sys.stderr` and the two descriptors.
 
 ::
 
@@ -34,14 +34,14 @@ _LINE_BUFFERED = 1
 """_IOLBF of <stdio.h>."""
 
 _LINE = 8192
-"""Size, in bytes, from which a line that has not ended is passed on."""
+"""Minimum size, in bytes, at which an incomplete line is passed on."""
 
 
 class Printer:
     """
-    Sends what tasks print, in whole lines: no line of another task, or of another thread, is inside of one.
+    Sends the output of tasks in whole lines: lines of different tasks and threads are never mixed.
 
-    There is no lock: each thread has lines of its own, and what a pipe takes as a whole is not mixed with anything.
+    There is no lock: each thread has its own lines, and a pipe does not mix what is written to it as a whole.
 
     :param fd: the pipe
     """
@@ -75,7 +75,7 @@ class Printer:
             self._say_lost(call)
 
     def close(self) -> None:
-        """Complete all lines, and say what was lost that nobody was told: the process ends."""
+        """Complete all lines, and report dropped output that was not reported yet: the process ends."""
         for call in {0, *(key[0] for key in tuple(self._begun))}:
             self.end(call)
 
@@ -136,7 +136,7 @@ class Stream(io.RawIOBase):
 
 
 def attach(stdout: int, stderr: int) -> None:
-    """Have everything that this process prints go into these pipes."""
+    """Redirect all output of this process to these pipes."""
     os.dup2(stdout, STDOUT)
     os.dup2(stderr, STDERR)
     os.close(stderr)
@@ -156,7 +156,7 @@ def attach(stdout: int, stderr: int) -> None:
 
 
 def _have_c_code_print_lines() -> None:
-    """Have the C library write each line at once, as on a terminal: into a pipe it writes only many at a time."""
+    """Make the C library write each line at once, as on a terminal: for a pipe it would collect many lines."""
     try:
         import ctypes
 

@@ -53,7 +53,7 @@ _PROMPTLY = 0.0005
 """Seconds for which a thread that computes keeps the GIL while another one reports what runs."""
 
 LEAVING = 0.5
-"""Seconds that coroutines and streams have to end after the engine is gone."""
+"""Seconds for coroutines and streams to end after the engine is gone."""
 
 
 def make_lane(number: int, transport: SocketTransport, reading: Reading, main: SyncLane) -> Lane:
@@ -90,7 +90,7 @@ class Worker:
         self.lanes: dict[int, Lane] = {}
         self.interrupts = Interrupts(self.lane, self.reading, self.transport)
         self.reading.urged = self.urged
-        self._may_report = [True]  # popped by who starts the thread that does
+        self._may_report = [True]  # popped by the code that starts the reporting thread
         self.reading.runs_call = lambda: self.lane.current is not None
         self._slots: dict[int, Slot] = {}
         self._values: dict[int, Any] = {}
@@ -121,7 +121,7 @@ class Worker:
             lane.finish(LEAVING if self.reading.gone else None)
 
     def urged(self, *_: object) -> None:
-        """Have the reader thread read, and report what runs if somebody asks; also the handler of SIGURG."""
+        """Make the reader thread read, and report running tasks if requested; also the handler of SIGURG."""
         self.reading.open()
         self._report_if_asked()
 
@@ -143,7 +143,7 @@ class Worker:
         finally:
             sys.setswitchinterval(usual)
             self._may_report.append(True)
-        self._report_if_asked()  # again: somebody may have asked before the line above
+        self._report_if_asked()  # again: a request may have come before the line above
 
     def _run_coroutine(self, job: Job, coroutine: Any) -> Any:
         """Run a coroutine for the main thread, which waits for it."""
@@ -212,7 +212,7 @@ class Worker:
 
     def _control(self, frame: Any) -> Lane | None:
         known = None
-        for lane in tuple(self.lanes.values()):  # also those that have not started the call yet, and so do not know it
+        for lane in tuple(self.lanes.values()):  # including those that have not started the call and do not know it
             if lane.can_borrow and frame.call in lane.tasks:
                 known = lane
             lane.control(frame)

@@ -76,7 +76,7 @@ def _set_up_logging(logging: Any, settings: dict[str, Any]) -> None:
     for level, name in settings.get("level_names", {}).items():
         logging.addLevelName(level, name)
     if "logger_class" in settings and (_CLOUDPICKLE not in sys.modules or imported(_CLOUDPICKLE) is not None):
-        _set_logger_class(logging, settings["logger_class"])  # else cloudpickle is importing `logging`
+        _set_logger_class(logging, settings["logger_class"])  # otherwise cloudpickle is importing `logging`
     if "disabled" in settings:
         logging.disable(settings["disabled"])
     log_relay.attach(logging, settings.get("levels", {}))

@@ -50,7 +50,7 @@ class SocketTransport:
         self._line: deque[bytes | tuple[list[Any], File | None]] = deque()
         self._sending = threading.Lock()  # guards writing to the socket
         self.is_interrupted = False
-        """Ctrl-C came at a moment at which it must not be raised: see `woolexec.worker.interrupts`."""
+        """Whether Ctrl-C came while it must not be raised: see `woolexec.worker.interrupts`."""
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
         """

@@ -1,5 +1,5 @@
 """
-What runs in this worker, with the stack of each call: loaded when somebody first asks.
+The running calls of this worker, with their stacks; imported at the first request.
 
 The thread that reports takes the GIL like any other, so nothing stops; while C code keeps the GIL it waits, and the
 engine makes do with what `faulthandler` dumps.  It imports little and opens no file: beside a thread that computes, it
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from woolexec.worker.lane import Lane
 
     Step = tuple[FrameType, int]
-    """A frame, and the line in which it is."""
+    """A frame, and its current line."""
 
 _MOST = 500
 """Maximum number of calls in a report."""
 
 _DEEPEST = 2000
-"""Maximum number of frames of a stack that are looked at."""
+"""Maximum number of frames of a stack that are visited."""
 
 _CHILDREN, _GENERATIONS = 8, 3
 """Maximum number of tasks that a coroutine waits for and whose stacks are added, and how far down."""
@@ -50,7 +50,7 @@ _OURS_TOO = {type(NOTHING).__enter__.__code__, type(NOTHING).__exit__.__code__}
 
 
 def answer(area: StackArea, lanes: Mapping[int, Lane]) -> None:
-    """Answer whoever asks what runs; in a thread of its own."""
+    """Answer requests for the running calls; in a separate thread."""
     while number := area.asked:
         try:
             report = _fitting(list(islice(_entries(tuple(lanes.values())), _MOST)), area.limit)
@@ -61,7 +61,7 @@ def answer(area: StackArea, lanes: Mapping[int, Lane]) -> None:
 
 
 def _fitting(entries: list[tuple[int, str]], limit: int) -> Inspected:
-    """Make a report of the first of these that have room in it."""
+    """Make a report with as many of these as fit, the first ones."""
     kept, size = list[tuple[int, str]](), 100
     for number, stack in entries:
         cut = stack[:SIZE]
@@ -103,7 +103,7 @@ def _steps(frame: FrameType | None) -> list[Step]:
 
 
 def _plain(top: FrameType | None) -> Iterator[tuple[int, list[Step]]]:
-    """Yield each call in the main thread: one that waits for its own tasks may have another one on top of it."""
+    """Yield each call in the main thread: one that waits for nested tasks may have another one on top of it."""
     number = 0
     found: list[Step] = []
     for step in _steps(top):
@@ -161,7 +161,7 @@ def _coroutines(lanes: Sequence[Lane], threads: dict[int, FrameType]) -> Iterato
 
 
 def _with_children(tasks: AsyncioTasks | TrioTasks, task: Any, inside: list[Step], generation: int) -> str:
-    """Return the stack of a task of an event loop, and of those for which it waits."""
+    """Return the stack of a task of an event loop, and of the tasks that it waits for."""
     steps = list(_chain(tasks.coroutine_of(task), inside))
     text = _text(steps)
     if generation == _GENERATIONS:

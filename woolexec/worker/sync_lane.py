@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 0.001
 """Longest pause, in seconds, after which an idle worker polls for the next call before it sleeps; between polls it
-yields the processor.  It polls for twice the time of the last pause if that was shorter than this, else not at all.
+yields the processor.  It polls for twice the time of the last pause if that was shorter than this, or not at all.
 Waking a sleeping processor takes 30-50 µs on a virtual machine.  With polling a round trip takes 50 µs, without it
 86 µs; through a link, where pauses last 500 µs, polling also saves 50 µs."""
 
@@ -85,7 +85,7 @@ class SyncLane:
         self._items: Any = None
         self.current: Job | None = None
         self.is_between = False
-        """An entry of the queue is in hand that would be lost with an exception: see `woolexec.worker.interrupts`."""
+        """Whether an exception would lose an entry of the queue: see `woolexec.worker.interrupts`."""
         self._recursion = sys.getrecursionlimit()
 
     # -- the queue of calls, filled by the worker ---------------------------------------------------------------
@@ -166,7 +166,7 @@ class SyncLane:
                     self.is_between = False
                     self._transport.interrupt_again()
                 continue
-            # The deadline applies only after Wait was answered: else a caller that polls would never let a task start.
+            # The deadline applies only after Wait was answered: otherwise a polling caller would let no task start.
             if deadline is None or serial not in self._answered:
                 self._receive(True)
                 continue
@@ -349,7 +349,7 @@ class SyncLane:
         return value if stays else pickled_alone(value, goes_home=job.goes_home)
 
     def _run_item(self, job: Job, function: Callable[..., Any], args: Sequence[Any], started: float) -> None:
-        """Run one item; what it raises is the outcome of its call, which the options may have run again."""
+        """Run one item; what it raises is the outcome of its call, which may be retried according to its options."""
         try:
             value = function(*args)
             if value.__class__ in unfinished:

@@ -1,4 +1,4 @@
-"""The lane of plain generators: each has a thread of its own."""
+"""The lane of plain generators: each runs in its own thread."""
 
 from __future__ import annotations
 
