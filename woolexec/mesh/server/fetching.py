@@ -275,7 +275,7 @@ class _Link:
             self._settle(frame.value, NotFetchedError(str(payload)) if isinstance(payload, OSError) else payload)
         elif isinstance(frame, Drop):
             for number in frame.value:
-                self._settle(number, NotThereError("the peer does not have the value"))
+                self._settle(number, NotThereError("the peer no longer has the value"))
         elif isinstance(frame, Stop):
             self._is_leaving = True
             self._on_leave()
