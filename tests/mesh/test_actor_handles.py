@@ -57,6 +57,13 @@ def test_calls_that_go_in_a_circle_between_peers_finish(pool, method):
     assert one.submit(method, 9).result(PATIENCE) == 5
 
 
+def test_task_of_an_actor_for_which_a_task_waits_runs_in_the_only_worker_of_their_peer():
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        talker = pool.actor(Talker)
+        waiting = [pool.submit(actors.use_pool_of, talker, number) for number in range(5)]
+        assert [future.result(PATIENCE) for future in waiting] == [0, 1, 4, 9, 16]
+
+
 def test_actor_here_is_called_by_tasks_at_a_peer_and_by_tasks_here(peer):
     with joined(peer, local=1) as pool:
         counter = pool.actor(Counter)

@@ -254,9 +254,9 @@ class Actor(Relayed):
         self._actors.due[self] = None
 
     def name_in(self, frame: Any, call: Call) -> None:
-        """Name, in a Start frame for a link, the object and the call that waits there for this one."""
+        """Name, in a Start frame for a link, the object and the call that waits for this one, if it is there."""
         assert self.life is not None
-        frame.actor, frame.parent = self.life.number, call.ancestor
+        frame.actor, frame.parent = self.life.number, call.ancestor or call.parent
 
     def refuse_call(self, call: Call) -> None:
         """Fail a call that cannot be run, or give it back to the process that sent it."""

@@ -7,7 +7,7 @@ from collections import deque
 
 from woolexec.core.call import LANES, LIFE, Call, Function
 from woolexec.engine.elsewhere import Elsewhere, LifeReceiver
-from woolexec.engine.nested_receiver import Receiver, plain_above
+from woolexec.engine.nested_receiver import Receiver, nearest_beside
 from woolexec.engine.submission import submit
 from woolexec.engine.worker_process import unread_by
 from woolexec.options import TaskOptions
@@ -135,7 +135,7 @@ class NestedTasks:
         if frame.main_name or frame.actor:
             add = self.elsewhere.way_of(worker, call, frame)
         elif worker.actor is not None:  # it runs no other calls: the nearest call in another worker may run it
-            call.ancestor = next((each.number for each, at in plain_above(worker, call) if at.actor is None), 0)
+            call.ancestor = nearest_beside(worker, call)
         elif parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver

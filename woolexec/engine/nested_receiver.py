@@ -123,6 +123,20 @@ def plain_above(worker: Any, call: Call) -> Iterator[tuple[Call, Any]]:
     return ((each, at) for each, at in _from(worker, call.parent) if not each.function.lane)
 
 
+def nearest_beside(worker: Any, call: Call) -> int:
+    """
+    Return the number of the nearest plain call above one that an actor has submitted, in no actor's worker; 0: none.
+
+    At a peer, the call of a method comes from the client, and its ancestor is the one here that has called it.
+    """
+    ancestor = 0
+    for each, at in plain_above(worker, call):
+        if at.actor is None:
+            return each.number
+        ancestor = each.ancestor
+    return ancestor
+
+
 def known_above(worker: Any, number: int) -> int:
     """Return the client's number of the nearest call above a task that came from the client; 0: there is none."""
     for each, _ in _from(worker, number):
