@@ -159,7 +159,7 @@ def flood():
 def test_flood_is_complete_or_says_what_is_missing(pool, capsys):
     pool.submit(flood).result(PATIENCE)
     out, err = capsys.readouterr()
-    assert len(out) == 2_000_000 or "are missing here" in err
+    assert len(out) == 2_000_000 or "were dropped here" in err
 
 
 class Stopping(io.StringIO):

@@ -56,7 +56,7 @@ def test_an_executor_of_the_caller_is_used_and_stays_open():
                 Parallel()(delayed(tasks.fail_on)(n, -1) for n in range(2))
             assert joblib.effective_n_jobs(-1) == 2
         assert executor.submit(abs, -1).result(SOON) == 1
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="cannot be combined"):
         joblib_backend.WoolexecBackend(executor=executor, max_workers=2)
     with pytest.raises(TypeError, match="executor must be"):
         joblib_backend.WoolexecBackend(executor=3)

@@ -142,7 +142,7 @@ def test_flood_that_the_link_is_too_slow_for_is_cut_and_counted(peer, capsys, mo
     with joined(peer) as pool:
         pool.submit(flood).result(PATIENCE)
         out, err = heard(capsys, lambda out, err: len(out) == 5_000_000 or err)
-    assert len(out) == 5_000_000 or "are missing here" in err
+    assert len(out) == 5_000_000 or "were dropped here" in err
 
 
 def work(items):
