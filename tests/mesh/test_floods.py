@@ -422,7 +422,10 @@ def test_long_header_is_refused_before_the_peer_looks_at_it(peer, is_acknowledge
         if is_acknowledged:
             stranger.acknowledge()
         block = request(HELLO, (HELLO_KEY.encode(), b"A" * (100 << 10)))
-        stranger.say(frame(HEADERS, END_HEADERS | END_STREAM, 1, block))
+        first, *others, last = (block[pos : pos + 16_000] for pos in range(0, len(block), 16_000))
+        stranger.say(frame(HEADERS, END_STREAM, 1, first))
+        stranger.say(b"".join(frame(CONTINUATION, 0, 1, each) for each in others))
+        stranger.say(frame(CONTINUATION, END_HEADERS, 1, last))
         _, _, answer = stranger.hear(HEADERS)
         assert b"grpc-status\x018" in answer  # it has not come as far as the one who would find it to be no greeting
 
