@@ -1,8 +1,8 @@
 """
 The pools of this user on this host that have a page: a file for each, with the URL of the page.
 
-They are in a folder that no other user can enter: the token in a URL is enough to see what the pool does, and with the
-key beside it tasks can be cancelled.
+They are in a folder that no other user can access: the token in a URL is enough to see what the pool does, and the key
+is enough to cancel tasks.
 """
 
 from __future__ import annotations

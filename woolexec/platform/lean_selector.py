@@ -51,7 +51,7 @@ class LeanSelector(BaseSelector):
             key = keys.get(fd)
             if seen == READABLE and key is not None:
                 ready.append((key, EVENT_READ))
-            elif key is not None:  # whatever else happens to a descriptor, whoever waits for it is told
+            elif key is not None:  # any other event is reported to all that wait for the descriptor
                 events = (EVENT_READ if seen & ~WRITABLE else 0) | (EVENT_WRITE if seen & ~READABLE else 0)
                 ready.append((key, events & key.events))
         return ready

@@ -76,7 +76,7 @@ def keys() -> Iterator[Callable[[float], str | None]]:
     """
     Turn off line buffering and echo of standard input for the block.
 
-    :return: a function that waits for keys, for at most so many seconds, and returns them; None: the terminal is closed
+    :return: a function that waits for keys, up to a number of seconds, and returns them; None: the terminal is closed
     """
     import select
     import termios

@@ -104,7 +104,7 @@ class _Borrower:
         for mutex in self._recursive.values():
             while mutex._is_mine():
                 mutex.release()
-        if not has_left:  # its process has ended, which would leave others waiting for ever
+        if not has_left:  # its process has ended, and others would wait forever
             for number in [number for number, holder in list(self._holders.items()) if holder is self]:
                 self._holders.pop(number)
                 with suppress(ValueError):

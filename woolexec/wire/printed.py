@@ -5,8 +5,8 @@ What is printed by Python code of a task is a *record*: `MAGIC`, a header that n
 streams use the first pipe for them, so that they keep their order.  All other bytes in a pipe were written to its
 descriptor: by C code, or by other processes.
 
-A record is at most as long as what a pipe takes as a whole, so nothing else is ever inside of one.  Whoever writes the
-bytes of a record to a descriptor claims to be another task of the same worker, and no more.
+A record is at most as long as what a pipe takes as a whole, so records are never mixed.  A process that writes the
+bytes of a record to a descriptor can only claim to be another task of the same worker.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def varint(value: int) -> bytes:
 _BYTES = [bytes((n,)) for n in range(256)]
 
 _SMALL = 4096
-"""Size, in bytes, of messages that cannot have so many fields that it matters."""
+"""Maximum size, in bytes, of messages whose number of fields need not be limited."""
 
 _FIELDS = 2048
 """Maximum number of fields in a larger message: each of ours comes once, or is one of `_TEXTS` strings."""

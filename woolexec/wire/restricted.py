@@ -231,7 +231,7 @@ class AllowList:
         for key in sorted(self._names):
             try:
                 found = self._load(key)
-            except Exception:  # whoever asks for it hears of it
+            except Exception:  # raised again when it is requested
                 continue
             own = f"{getattr(found, '__module__', None)}:{getattr(found, '__qualname__', None)}"
             if own not in self._names:

@@ -41,7 +41,7 @@ class RingBuffer:
         self._view = view
         self._words = words
         self._word = word
-        self._head = 0 if len(view) else 2 * SIZE  # full for ever, because nothing is read
+        self._head = 0 if len(view) else 2 * SIZE  # always full, because nothing is read
         self._fence = threading.Lock()  # an atomic operation: orders the reads before the write of the word
 
     def put(self, parts: Sequence[Any], size: int) -> int:
