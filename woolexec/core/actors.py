@@ -331,11 +331,7 @@ class Actors:
     def refused(self, link: Any, numbers: Iterable[int]) -> list[int]:
         """Queue the lives again that a peer has given back; return the numbers of other calls."""
         place = link.lane_place
-        ours = [
-            number
-            for number in numbers
-            if (call := place.outstanding.get(number)) is not None and call.line is not None and call.line.actor
-        ]
+        ours = _of_actors(place.outstanding, numbers)
         if any(place.outstanding[number].function.lane == LIFE for number in ours):
             self._shut.add(link)
             self._actions.after(PAUSE, lambda: self._shut.discard(link))
@@ -365,6 +361,12 @@ class Actors:
 def _may_be_here(scheduler: Scheduler, line: Line) -> bool:
     has_workers = scheduler.workforce.full > 0
     return has_workers and not (line.away or line.far) and scheduler.offer.has(line.requirement)
+
+
+def _of_actors(outstanding: dict[int, Call], numbers: Iterable[int]) -> list[int]:
+    """Return the numbers of those of these calls that are lives or calls of actors."""
+    found = ((number, outstanding.get(number)) for number in numbers)
+    return [number for number, call in found if call is not None and call.line is not None and call.line.actor]
 
 
 def _queue(actors: Actors, life: Call) -> None:

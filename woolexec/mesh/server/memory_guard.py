@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from woolexec.platform.memory import Memory
 
     class Client(Protocol):
-        """The session of a client."""
+        """The session of a client, or what fetches values for all of them."""
 
         is_stopped: bool
-        wake: Callable[[], None]
+
+        @property
+        def wake(self) -> Callable[[], None]:
+            """Continue to read after it was stopped."""
 
         @property
         def bytes_here(self) -> int:
