@@ -71,18 +71,14 @@ class Actors:
         error_of: Callable[[Actor, Call], Any],
         end_life: Callable[[Call], object],
     ) -> None:
-        self.queue = ReadyQueue(scheduler.main.queue)
-        """Lives that wait for a place."""
-        self.all: dict[Actor, None] = {}
-        """Actors that have not ended."""
-        self.due: dict[Actor, None] = {}
-        """Actors that the next round checks."""
+        self.queue = ReadyQueue(scheduler.main.queue)  # lives that wait for a place
+        self.all: dict[Actor, None] = {}  # actors that have not ended
+        self.due: dict[Actor, None] = {}  # actors that the next round checks
         self.by_key: weakref.WeakValueDictionary[bytes, Actor] = weakref.WeakValueDictionary()
         """Actors that were pickled, by key; any thread may add one."""
         self.fault: BaseException | None = None
         """Why a worker could not be started for an actor, and will not be."""
-        self.is_closing = False
-        """The engine is about to end: no actor is made again, and each ends after its calls."""
+        self.is_closing = False  # the engine is about to end: no actor is made again
         self.error_of = error_of
         self._scheduler, self._actions, self._end_life = scheduler, actions, end_life
         scheduler.unmet.queues.append(self.queue)

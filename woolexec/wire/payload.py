@@ -71,8 +71,7 @@ lenders: set[int] = set()
 spares: deque[tuple[int, int, int, int]] = deque()  # see `spare_files`
 
 _FEW_PARTS, _LEAST = 1000, 256
-"""A payload with more than the first number of parts has at least the second number of bytes for each part: only
-buffers of `APART` bytes are parts."""
+"""A payload of more than `_FEW_PARTS` parts has at least `_LEAST` bytes for each: only buffers of `APART` are parts."""
 
 
 def check_parts(extent: Sequence[int], size: int) -> None:
