@@ -4,9 +4,7 @@ Payloads: pickled bytes with their out-of-band buffers.
 A small payload is plain `bytes`, or `Parts` if it has buffers, and travels inside its frame.  A large one is a `File`:
 its body and buffers one after the other in a memory file, of which only the descriptor travels.  The kernel frees the
 memory when its last user closes it or dies, even by SIGKILL.  If descriptors are scarce (see `descriptors`), a large
-payload travels like a small one.
-
-Files whose contents are copied when they are unpickled are used again: see `spare_files`.
+payload travels like a small one.  Files whose contents are copied when unpickled are used again: see `spare_files`.
 """
 
 from __future__ import annotations
