@@ -116,7 +116,8 @@ def reading(monkeypatch):
 
 
 def test_peer_that_is_short_of_memory_refuses_calls_which_run_elsewhere_or_later(reading):
-    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool, joined(peer, local=1) as other:
+    peer = Peer(1, credentials=CREDENTIALS)
+    with peer, joined(peer, timeout=PATIENCE) as pool, joined(peer, local=1) as other:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         reading["used"] = 950
         eventually(lambda: peer._acceptor.places.shortage)
