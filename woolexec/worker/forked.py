@@ -1,7 +1,7 @@
 """
-Processes that tasks fork: they exit at the end of the task, like a program at its end.
+Processes that tasks fork: each exits when the task ends, as a program does at its end.
 
-Otherwise such a process would send the outcome of the task, which is its parent's to send, and then take calls from the
+Otherwise such a process would send the outcome of the task, which its parent sends too, and then read calls from its
 parent's socket.
 """
 
@@ -39,7 +39,7 @@ def _forked() -> None:
     frame: Any = sys._getframe()
     while frame is not None:
         if frame.f_code is _RUNS_ITEMS:
-            frame.f_locals["items"].clear()  # those that are left are the parent's to run
+            frame.f_locals["items"].clear()  # the parent runs the remaining items
         frame = frame.f_back
 
 

@@ -12,14 +12,14 @@ Which thread reads the worker's socket.
          `------------------------------------------>  (`Borrower`)
            the last frames were all for that loop       until a pause, or a frame for another thread
 
-The main thread reads for itself between its calls, which saves a thread switch.  When it is busy and a frame arrives
-for a call that does not run there, a coroutine or a stream, the engine sends SIGURG, which Python handles between two
-bytecodes and which does not make system calls fail.  Then the reader thread reads, until the main thread waits for more
-calls.
+Between its calls the main thread reads the socket itself, which saves a thread switch.  If it is busy when a frame
+arrives for a coroutine or a stream, which run in other threads, the engine sends SIGURG.  Python handles this signal
+between two bytecodes, and it does not make system calls fail.  The reader thread then reads until the main thread waits
+for more calls.
 
-If an idle main thread reads frames only for an event loop, each costs a thread switch as well, so it lends the reading
-to the loop.  Every few milliseconds it checks whether the loop has read since: a loop that has nothing to read, or is
-blocked, loses it.
+If an idle main thread reads frames only for one event loop, each frame costs a thread switch, so the main thread lets
+the loop read the socket instead.  Every few milliseconds it checks whether the loop has read since; if not, because
+nothing arrived or the loop is blocked, the main thread reads again.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ if TYPE_CHECKING:
 
 
 STREAK = 4
-"""Number of consecutive reads of the main thread for the same loop alone after which the loop is lent the reading."""
+"""Number of consecutive reads in the main thread, all for the same loop, after which that loop reads the socket."""
 
 PAUSE = 0.005
-"""Seconds without a read after which a loop loses it."""
+"""Seconds without a read after which a loop must stop reading the socket."""
 
 
 class Reading:
     """
     Decides which thread reads, and runs the reader thread.
 
-    :param handlers: act on frames, in the thread that reads; each returns the loop that a frame was for, if that can
-        borrow
+    :param handlers: the function to call for each class of frame, in the thread that reads; it returns the loop that
+        the frame was for, if that loop can read the socket
     :param on_end: called in the reader thread when there will be no more frames
     """
 
@@ -98,7 +98,7 @@ class Reading:
         self.runs_call: Callable[[], bool] = bool
         """Returns whether a call runs in the main thread, so that its waits can be interrupted."""
         self.urged: Callable[[], object] = self.open
-        """Acts on what waits for this worker although its main thread is busy; from any thread."""
+        """Handles requests that must not wait until the main thread is idle; called in any thread."""
 
     # -- the main thread ----------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class Reading:
 
     def _read_here(self, wait: bool) -> bool:  # noqa: FBT001  # as above
         """Read in the main thread; return False if the reader thread reads."""
-        self._waits = True  # in case the reader thread has the lock by now, and waits for the next frame with it
+        self._waits = True  # the reader thread may hold the lock already, and wait for the next frame
         try:
             with self._lock:
                 if self.is_open:
@@ -170,7 +170,7 @@ class Reading:
             self.is_busy_here = True
 
     def _read(self, wait: bool) -> Borrower | None:  # noqa: FBT001  # as above
-        """Read once; return the loop that the last frame was for, if that can borrow."""
+        """Read once; return the loop that the last frame was for, if it can read the socket."""
         try:
             frames = self._transport.receive(wait=wait)
         except EOFError:
@@ -182,7 +182,7 @@ class Reading:
         return borrower
 
     def _lend(self) -> None:
-        """Let a loop read, as long as it reads without a pause."""
+        """Let a loop read the socket, as long as it reads without a pause."""
         borrower, self._last, self._streak = self._last, None, 0
         assert borrower is not None
         try:
@@ -200,7 +200,7 @@ class Reading:
                 return
             self._arrived.acquire(timeout=PAUSE)
 
-    # -- a loop that has been lent the reading --------------------------------------------------------------------
+    # -- a loop that reads the socket -----------------------------------------------------------------------------
 
     def read_borrowed(self, borrower: Borrower) -> bool:
         """Read the frames that have arrived, in the borrower's thread; return False if it must stop reading."""
@@ -265,7 +265,7 @@ class Reading:
             with self._lock:
                 self._read(wait=True)
             if self._waits and not self.stopping:  # the main thread reads the next frames itself
-                self._has_news = True  # these may be for it, and it may not be waiting for the announcement
+                self._has_news = True  # they may be for it, and it may not be waiting for the announcement
                 self.is_open = False
                 self.page.set_open(0)
                 self._idle_thread.append(True)

@@ -1,8 +1,8 @@
 """
 Frozen programs, as PyInstaller makes them.
 
-They have no interpreter that could be told what to run: the executable always runs the program.
-So the fork server is the executable with an argument that `freeze_support`, which the program calls first, looks for.
+They contain no separate interpreter: the executable always runs the program.  So the fork server is the executable
+started with a special argument, which `freeze_support` recognises; the program calls that function first.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import os
 import sys
 
 FORK_SERVER: str = "--woolexec-fork-server"
-"""The argument with which the executable of a frozen program is the fork server."""
+"""The argument that makes the executable of a frozen program run the fork server."""
 
 is_ready: bool = False
-"""Whether this program calls `freeze_support`; another one would start itself, and make a pool, without end."""
+"""Whether this program has called `freeze_support`; otherwise the fork server would be the program again, endlessly."""
 
 
 def freeze_support() -> None:

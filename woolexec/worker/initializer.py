@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Setup(Protocol):
-        """The part of `woolexec.worker.setup.Setup` that matters here."""
+        """The part of `woolexec.worker.setup.Setup` that this module uses."""
 
         initializer: tuple[bytes, ...]
         key: bytes

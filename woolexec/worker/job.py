@@ -36,18 +36,18 @@ before_outcome: Callable[[int], object] | None = None
 """Called with the number of a call before its outcome is sent; set once, by `woolexec.worker.output`."""
 
 _SETUP = b"woolexec.worker.setup"
-"""Occurs in the pickle of a function that was sent with a setup."""
+"""Bytes that occur in the pickle of a function that was sent with a setup."""
 
 _BUNDLE = b"woolexec.wire.main_module"
-"""Occurs in the pickle of a function that comes with globals, or names some."""
+"""Bytes that occur in the pickle of a function that comes with globals, or refers to some."""
 
 
 _DEFINITIONS = (type(lambda: None), type)
-"""Classes of functions that calls do not change: for others, more than this must be imported."""
+"""Types of callables that have no state; for others, `has_state` decides, whose module takes time to import."""
 
 
 class Slot:
-    """A function as it was received; it is unpickled at its first call, or at each one if calls may change it."""
+    """A function as it was received; it is unpickled at its first call, or at each call if calls may change it."""
 
     __slots__ = ("_bundle", "_changes", "_needs", "_payload", "function", "setup")
 
@@ -57,7 +57,7 @@ class Slot:
         self.function: Callable[..., Any] | None = None
         self.setup: Setup | None = None
         self._bundle: Any = None  # its payload, if globals are in it
-        self._changes = 0  # those that were known when they were stored last
+        self._changes = 0  # value of `unpickling.changes` when the globals were last stored
 
     def prepare(self) -> None:
         """Import the modules that unpickling needs, so that the import does not count as run time of the first call."""
@@ -79,7 +79,7 @@ class Slot:
         if is_plain:
             function = unpickling.loads(payload)
             unpickling.check_function(function)
-        else:  # imported only here: that takes as long as all else between a worker's first call and its outcome
+        else:  # imported only here: the import takes as long as the rest of a worker's first call
             from woolexec.worker import setup
 
             fail = partial(job.fail, transport, 0.0, doing=UNPICKLING)
@@ -90,7 +90,7 @@ class Slot:
             from woolexec.wire.own_copies import has_state
 
             if has_state(function):
-                self.function = _without_state(function)  # its name is asked for
+                self.function = _without_state(function)  # for the name of the task
                 return function  # type: ignore[no-any-return]  # pickle has no types
         self.function = function
         if payload.__class__ is not bytes or self._needs or _BUNDLE in payload:
@@ -99,7 +99,7 @@ class Slot:
         return function  # type: ignore[no-any-return]  # as above
 
     def _renew(self) -> None:
-        """Store the globals that came with the function: another one may have come with other values of them."""
+        """Store the function's globals again: another function may have brought other values for them."""
         if self._needs:
             from woolexec.wire import main_module
 
@@ -110,7 +110,7 @@ class Slot:
 
 
 def _without_state(function: Any) -> Any:
-    """Return the function or class that a callable has its name from, without what it holds."""
+    """Return the function or class that a callable takes its name from, without the objects that the callable holds."""
     while isinstance(function, partial):
         function = function.func
     function = getattr(function, "__func__", function)
@@ -206,7 +206,7 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
     """
     Return the jobs of a Start frame.
 
-    :param chunk: the payload of the last chunk received, of which the frame may name another span
+    :param chunk: the payload of the last chunk received; the frame may refer to another span of it
     """
     payload = chunk if frame.again else frame.payload
     frame.payload = b""  # the jobs keep the frame
@@ -267,9 +267,9 @@ def dumps_results(
     values: list[Any], errors: dict[int, bytes], *marks: bool, goes_home: bool = False
 ) -> bytes | File | Parts:
     """
-    Pickle the results of some items of a map, of which some may be `Pickled`.
+    Pickle the results of some items of a map; some of them may be `Pickled`.
 
-    :param marks: True if some of the others are no constants
+    :param marks: True if some of the other results are not constants
     """
     is_plain = Pickled not in set(map(type, values))
     return dumps((values if is_plain else tuple(values), errors, *marks), is_outcome=True, goes_home=goes_home)
@@ -277,9 +277,8 @@ def dumps_results(
 
 def dumps_together(values: list[Any], errors: dict[int, bytes], *, goes_home: bool) -> bytes | File | Parts:
     """
-    Pickle the results of some items of a map together, but for those that are `Pickled`; mark them as such.
-
-    Of those that cannot be pickled each one fails alone.
+    Pickle the results of some items of a map together, and mark them so; those that are `Pickled` stay separate.  A
+    result that cannot be pickled does not make the others fail.
 
     :param errors: the encoded exceptions of the items that failed, by index
     :param goes_home: see `pickling.dumps`

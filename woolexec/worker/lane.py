@@ -1,5 +1,5 @@
 """
-The lanes in addition to the main thread: an event loop of asyncio, one of trio, and threads for plain generators.
+The lanes besides the main thread: an event loop of asyncio, one of trio, and threads for plain generators.
 
 ::
 
@@ -46,8 +46,7 @@ NOTHING = nullcontext()
 
 
 RUN_AHEAD, FAST = 0.001, 0.0001
-"""Seconds that a stream that runs ahead collects items before it sends them, and the longest time between two items at
-which it collects them."""
+"""For a stream that runs ahead: maximum number of seconds for which it collects items, and between two of these."""
 
 
 class Lane:
@@ -68,7 +67,7 @@ class Lane:
         self.streams: dict[int, Commands] = {}
         self.tasks: dict[int, Any] = {}
         self.heard = 0
-        self._chunk: tuple[Any, Any] = None, ()  # of a map: its payload, and what that is
+        self._chunk: tuple[Any, Any] = None, ()  # the last chunk of a map: its payload, and the payload's contents
 
     def borrow(self, fd: int) -> None:
         """Start reading the worker's socket."""

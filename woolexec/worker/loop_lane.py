@@ -90,7 +90,7 @@ class LoopLane(Lane):
     # -- called in other threads --------------------------------------------------------------------------------
 
     def put(self, piece: Callable[[], None]) -> None:
-        """Run a function of woolexec's own in the loop's thread."""
+        """Run an internal function in the loop's thread."""
         self._inbox.append(piece)
         if not self._scheduled:
             self._scheduled = True
@@ -309,7 +309,7 @@ class LoopLane(Lane):
             came_round = threading.Event()  # set by the loop, if it is not blocked
             self.put(came_round.set)
             if came_round.wait(BLOCKED):
-                if self.reading.runs_call():  # its C code may have released the GIL, but runs no handler of a signal
+                if self.reading.runs_call():  # its C code may release the GIL, but lets no signal handler run
                     self.reading.urged()
                 sleep(BLOCKED)
                 continue

@@ -1,11 +1,11 @@
 """
-Names of the caller's ``__main__`` that a task looks up here and that are not there.
+Find names that a task looks up in ``__main__`` and that only the caller's ``__main__`` has.
 
-What a task gets of the caller's ``__main__`` comes by value, with the functions that name it.  But some things are
-named by a text, as the jobs of a scheduler are (``"__main__:job"``), or by a pickle that was made elsewhere.  When such
-a name is looked up, the worker asks for it, once::
+Objects of the caller's ``__main__`` are sent by value, with the functions that name them.  But some are named only in a
+string, such as the jobs of a scheduler (``"__main__:job"``), or in a pickle that was made elsewhere.  When such a name
+is looked up, the worker requests it once::
 
-    task --Submit, with the name--> engine (at a peer: and on, over the link, to the client's engine)
+    task --Submit, with the name--> engine (at a peer: forwarded over the link to the client's engine)
          <--Return-- the pickle by value, made in the caller's thread for callbacks
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _pid = 0
-"""The process whose task may ask: not one that the task has forked."""
+"""Id of the process that may send requests: the worker, but not a process that a task has forked."""
 
 _missed: dict[str, int] = {}
 """Names that the caller did not have when a call requested them; only the next call requests them again."""
@@ -35,13 +35,13 @@ class _Answer:
     """Receives the pickle of a function or a class, empty if there is none."""
 
     def __init__(self) -> None:
-        from woolexec.futures.latch import Latch  # few workers ask, and all start faster without it
+        from woolexec.futures.latch import Latch  # few workers send requests, and all start faster without this import
 
-        self.latch = Latch()  # opens when the answer is here
+        self.latch = Latch()  # opens when the answer arrives
         self.payload: Any = b""
 
     def deliver(self, _: Any, payload: Any) -> None:
-        # Outcomes are marked if they may be those of peers that are not trusted; this is the caller's own.
+        # Outcomes are marked if they may come from untrusted peers; this one comes from the caller.
         self.payload = payload.payload if isinstance(payload, Untrusted) else payload
         self.latch.open()
 
@@ -83,7 +83,7 @@ def find(name: str) -> Any:
 
 
 def watch_main() -> None:
-    """Make lookups of names that ``__main__`` lacks end here, from now on, in this process."""
+    """From now on, look up names that this process's ``__main__`` lacks with `find`."""
     global _pid  # once, when a worker starts
     _pid = os.getpid()
-    sys.modules["__main__"].__getattr__ = find  # type: ignore[method-assign]  # as PEP 562 has it
+    sys.modules["__main__"].__getattr__ = find  # type: ignore[method-assign]  # see PEP 562

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from woolexec.worker.socket_transport import SocketTransport
 
     class Job(Protocol):
-        """A call, as `woolexec.worker.job` has it."""
+        """The part of `woolexec.worker.job.Job` that this module uses."""
 
         number: int
         stays: bool
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
             """The name of the task."""
 
     class Worker(Protocol):
-        """A worker, as `woolexec.worker.process` has it."""
+        """The part of `woolexec.worker.process.Worker` that this module uses."""
 
         transport: SocketTransport
         reading: Reading
@@ -79,7 +79,7 @@ _FLUSHING = 1.0
 """Seconds that a worker that is about to end waits for its frames to be sent."""
 
 mark: Callable[[Any], Any] | None = None
-"""Marks the outcomes of nested tasks, if these may have run at peers that are not trusted."""
+"""Marks the outcomes of nested tasks, if these may have run at untrusted peers."""
 
 _numbers = itertools.count(1)
 _tasks: dict[int, Any] = {}
@@ -90,18 +90,18 @@ _listening: dict[int, Call] = {}
 """Those of them that have an `on_progress`."""
 
 report: Callable[[Call, Progress], object] | None = None
-"""Has such a callback called; set once, by `woolexec.api.task_executor`."""
+"""Schedules a call of such a callback; set once, by `woolexec.api.task_executor`."""
 
 
 unfinished: set[Any] = {CoroutineType}
-"""Classes of what a call may return in place of a value: a coroutine, from a lambda or another function that is not
-declared async, and, once their class is loaded, the future of a nested task."""
+"""Classes of objects that a call may return instead of a value: coroutines, from a lambda or another function that is
+not declared async, and futures of nested tasks, once their class is loaded."""
 
 held: set[Call] = set()
-"""Nested tasks that were not sent yet, because they lack values of others."""
+"""Nested tasks that have not been sent yet, because they need values of other tasks."""
 
 _shared: dict[int, weakref.ref[Value]] = {}
-"""The values that the engine has been sent, by number."""
+"""The values that have been sent to the engine, by number."""
 
 _sharing = renewed_at_fork(threading.RLock())  # held while a value is sent: no task that needs it is sent before
 
@@ -202,11 +202,11 @@ def submit(call: Call, job: Job | None = None, use: object = None) -> None:
         _listening[number] = call
     if use is not None:
         _uses[number] = use
-    function, payload, call.payload = call.function, call.payload, b""  # the engine has it from now on
+    function, payload, call.payload = call.function, call.payload, b""  # from now on only the engine keeps it
     frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
     setup = job.slot.setup
     if call.line is not None and call.line.actor is not None:
-        frame.actor = call.line.actor  # type: ignore[assignment]  # here it is known by its key
+        frame.actor = call.line.actor  # type: ignore[assignment]  # in a worker an actor is known by its key
     elif setup is not None:
         frame.function, frame.code = setup.wrap([function.payload]), setup.digests
     if call.context:
@@ -237,14 +237,14 @@ def _share(values: Sequence[Value]) -> tuple[int, ...]:
         with _sharing:
             if number not in _shared:
                 frame = Keep(value=number)
-                file = attach(frame, value.payload)  # type: ignore[arg-type]  # it is here
+                file = attach(frame, value.payload)  # type: ignore[arg-type]  # it is not None here
                 worker.transport.send(encode_apart(frame), file, frame.payload)
                 _shared[number] = weakref.ref(value, lambda _, number=number: _drop(number))  # type: ignore[misc]
     return tuple(value.number for value in values)
 
 
 def _drop(number: int) -> None:
-    """Let the engine forget a value that is collected; from a destructor, in any thread: this takes no lock."""
+    """Make the engine drop a value that was collected here; takes no lock, since a destructor may run in any thread."""
     _shared.pop(number, None)
     send(Drop(value=(number,)))
 

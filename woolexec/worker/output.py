@@ -1,13 +1,14 @@
 """
-The output of a worker whose engine wants it: `sys.stdout`, `sys.stderr` and the two descriptors.
+The output of a worker, sent to the engine on request: `sys.stdout`, `sys.stderr` and their descriptors.
 
 ::
 
     print ---> line by line ---> records --.
     C code, other processes ---------------+--> pipes, read by the engine
 
-A task never waits for who reads it: if a pipe is full for `_PATIENCE`, what is printed is dropped and counted until
-there is room again.  C code and other processes wait, as they do for every pipe; the engine always reads.
+A task does not depend on how fast the pipe is read: if a pipe is full for `_PATIENCE` seconds, output is dropped and
+counted until there is room again.  C code and other processes wait while a pipe is full, as usual; the engine always
+reads.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PATIENCE = 0.1
-"""Seconds that a task waits for room in the pipe, unless there was none for another one that waited."""
+"""Seconds that a task waits for room in the pipe; it does not wait if the previous attempt found no room."""
 
 _LINE_BUFFERED = 1
 """_IOLBF of <stdio.h>."""
@@ -41,7 +42,7 @@ class Printer:
     """
     Sends the output of tasks in whole lines: lines of different tasks and threads are never mixed.
 
-    There is no lock: each thread has its own lines, and a pipe does not mix what is written to it as a whole.
+    There is no lock: each thread has its own lines, and each write is short enough to be atomic on a pipe.
 
     :param fd: the pipe
     """
@@ -75,7 +76,7 @@ class Printer:
             self._say_lost(call)
 
     def close(self) -> None:
-        """Complete all lines, and report dropped output that was not reported yet: the process ends."""
+        """Complete all lines, and report dropped output that was not reported yet, before the process ends."""
         for call in {0, *(key[0] for key in tuple(self._begun))}:
             self.end(call)
 
@@ -94,7 +95,7 @@ class Printer:
             self._write(data)
 
     def _say_lost(self, call: int) -> None:
-        """Say how many bytes were lost, if there is room for that."""
+        """Report how many bytes were dropped, if there is room for that."""
         if self._has_room():
             lost, self._lost = self._lost, 0
             self._write(lost_record(call, lost))
@@ -114,7 +115,7 @@ class Printer:
 
 
 class Stream(io.RawIOBase):
-    """What is below `sys.stdout` or `sys.stderr`."""
+    """The raw stream below `sys.stdout` or `sys.stderr`."""
 
     def __init__(self, printer: Printer, stream: int) -> None:
         self._printer, self._stream = printer, stream
@@ -129,7 +130,7 @@ class Stream(io.RawIOBase):
         return self._stream
 
     def write(self, data: Any) -> int:
-        """Print."""
+        """Send this output to the engine."""
         text = bytes(data)
         self._printer.write(self._stream, text)
         return len(text)
@@ -148,7 +149,7 @@ def attach(stdout: int, stderr: int) -> None:
         text = io.TextIOWrapper(
             Stream(printer, stream), encoding="utf-8", errors="backslashreplace", newline="", write_through=True
         )
-        text.mode = "w"  # type: ignore[misc]  # as that of the one before
+        text.mode = "w"  # type: ignore[misc]  # as in the original stream
         setattr(sys, name, text)
     jobs.before_outcome = printer.end
     atexit.register(printer.close)
@@ -156,7 +157,7 @@ def attach(stdout: int, stderr: int) -> None:
 
 
 def _have_c_code_print_lines() -> None:
-    """Make the C library write each line at once, as on a terminal: for a pipe it would collect many lines."""
+    """Make the C library write each line at once, as on a terminal; for a pipe it would buffer many lines."""
     try:
         import ctypes
 

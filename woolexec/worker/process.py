@@ -1,5 +1,5 @@
 """
-A worker: reads frames, stores the functions that it was sent, and hands calls to its lanes.
+A worker: it reads frames, stores the functions that it receives, and passes calls to its lanes.
 
 It ends when the engine has sent Stop and all calls are done, or when the engine is gone.
 """
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from woolexec.worker.lane import Lane
 
 _PROMPTLY = 0.0005
-"""Seconds for which a thread that computes keeps the GIL while another one reports what runs."""
+"""Switch interval of the GIL, in seconds, while a thread reports the running calls."""
 
 LEAVING = 0.5
 """Seconds for coroutines and streams to end after the engine is gone."""
@@ -121,7 +121,7 @@ class Worker:
             lane.finish(LEAVING if self.reading.gone else None)
 
     def urged(self, *_: object) -> None:
-        """Make the reader thread read, and report running tasks if requested; also the handler of SIGURG."""
+        """Let the reader thread read, and report running tasks if requested; also the handler of SIGURG."""
         self.reading.open()
         self._report_if_asked()
 
@@ -264,7 +264,7 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
 
         allowed = AllowList(os.environ[ALLOW].split())
         restrict(allowed.load, allowed.check)
-    else:  # what comes by value may run
+    else:  # here objects that were pickled by value may be unpickled
         missing_names.watch_main()
     if "WOOLEXEC_WORKER_RESULTS" in os.environ:
         from woolexec.wire.plain_results import untrusted

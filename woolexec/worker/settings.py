@@ -61,14 +61,14 @@ _OF_CLIENT = {
     *("recursion", "digits", "warnings", "csv", "socket", "locale", "levels", "level_names", "disabled"),
     *("decimal", "reducers", "logger_class"),
 }
-"""What a client can set in its workers at a peer: nothing of the process or its host."""
+"""Settings that a client may apply to its workers at a peer: none that concern the process or the host."""
 
 
 def _of_client(payload: bytes) -> dict[str, Any]:
     try:
-        found = pickle.loads(payload)  # made of builtins; here, because only this worker is the client's own
+        found = pickle.loads(payload)  # only builtins; unpickled here, because this worker belongs to the client alone
         return {name: found[name] for name in _OF_CLIENT if name in found}
-    except Exception:  # those of another version: the worker does without
+    except Exception:  # from another version of woolexec: the worker does without them
         return {}
 
 
@@ -159,7 +159,7 @@ def _set_locale(values: dict[str, str]) -> None:
     for name, value in values.items():
         try:
             _locale.setlocale(getattr(_locale, name), value)
-        except (AttributeError, ValueError, _locale.Error):  # type: ignore[attr-defined]  # this host does not have it
+        except (AttributeError, ValueError, _locale.Error):  # type: ignore[attr-defined]  # this host lacks the locale
             pass
 
 

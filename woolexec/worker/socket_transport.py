@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from woolexec.wire.ring_buffer import RingBuffer
 
 _MOMENT = 0.001
-"""Seconds until a payload that is too large for a frame is tried again."""
+"""Seconds after which a payload that is too large for a frame is sent again."""
 
 _IDLE = 1.0
 """Seconds without a frame after which spare files are closed."""
@@ -33,8 +33,8 @@ class SocketTransport:
     """
     Send and receive frames.
 
-    Any thread may send, also one that was interrupted in the middle of sending (a signal handler that logs): frames
-    are appended to a queue, and the thread that holds `_sending` writes the queue out.
+    Any thread may send, even one that was interrupted in the middle of sending (a signal handler that logs): frames are
+    appended to a queue, and the thread that holds `_sending` writes the queue out.
 
     :param arena: ring buffer in which medium-sized payloads arrive
     :param descriptors: the socket on which memory files are received and sent
@@ -50,7 +50,7 @@ class SocketTransport:
         self._line: deque[bytes | tuple[list[Any], File | None]] = deque()
         self._sending = threading.Lock()  # guards writing to the socket
         self.is_interrupted = False
-        """Whether Ctrl-C came while it must not be raised: see `woolexec.worker.interrupts`."""
+        """Whether an interrupt is deferred: see `woolexec.worker.interrupts`."""
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
         """
@@ -96,7 +96,7 @@ class SocketTransport:
                 self.interrupt_again()
 
     def interrupt_again(self) -> None:
-        """Interrupt the main thread if Ctrl-C came meanwhile; from any thread."""
+        """Interrupt the main thread if Ctrl-C arrived meanwhile; called in any thread."""
         if self.is_interrupted:
             self.is_interrupted = False
             interrupt_main()

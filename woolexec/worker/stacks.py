@@ -1,10 +1,11 @@
 """
 The running calls of this worker, with their stacks; imported at the first request.
 
-The thread that reports takes the GIL like any other, so nothing stops; while C code keeps the GIL it waits, and the
-engine makes do with what `faulthandler` dumps.  It imports little and opens no file: beside a thread that computes, it
-would wait for the GIL after each of these.  The stack of a plain call is that of its thread from the call on.  That
-of a coroutine is what it awaits, down to where it waits; tasks and nurseries of its own follow.
+The reporting thread takes the GIL like any other thread, so no call is stopped.  While C code holds the GIL, the
+reporting thread waits, and the engine uses the dump of `faulthandler` instead.  It imports little and opens no file: if
+another thread computes, it would wait for the GIL after each of these steps.  The stack of a plain call is that of its
+thread, from the call on.  The stack of a coroutine is the chain of objects that it awaits; the tasks and nurseries that
+it waits for follow.
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ def answer(area: StackArea, lanes: Mapping[int, Lane]) -> None:
     while number := area.asked:
         try:
             report = _fitting(list(islice(_entries(tuple(lanes.values())), _MOST)), area.limit)
-        except Exception as exc:  # a bug in woolexec must not leave a question without an answer
+        except Exception as exc:  # a bug in woolexec must not leave a request unanswered
             report = Inspected(refused=repr(exc)[:1000])
         dump_again_from(DUMPS)
         area.answer(number, report)
 
 
 def _fitting(entries: list[tuple[int, str]], limit: int) -> Inspected:
-    """Make a report with as many of these as fit, the first ones."""
+    """Make a report of as many of the first entries as fit."""
     kept, size = list[tuple[int, str]](), 100
     for number, stack in entries:
         cut = stack[:SIZE]
@@ -119,7 +120,7 @@ def _plain(top: FrameType | None) -> Iterator[tuple[int, list[Step]]]:
 
 
 def _after(steps: list[Step], file: str) -> list[Step]:
-    """Return what the last frame of a file of this package has called."""
+    """Return the frames that follow the last one of this file of the package."""
     for index in range(len(steps) - 1, -1, -1):
         name = steps[index][0].f_code.co_filename
         if is_ours(name) and name.endswith(file):
@@ -128,7 +129,7 @@ def _after(steps: list[Step], file: str) -> list[Step]:
 
 
 def _has_code_of_user(steps: Iterable[Step]) -> bool:
-    """Return whether not all of them are ours: a stream that has just made an item still sends it."""
+    """Return whether some frames are not ours: a stream whose code has yielded an item may still be sending it."""
     return not all(is_ours(frame.f_code.co_filename) or frame.f_code in _OURS_TOO for frame, _ in steps)
 
 
@@ -153,7 +154,7 @@ def _coroutines(lanes: Sequence[Lane], threads: dict[int, FrameType]) -> Iterato
         inside = _steps(threads.get(lane.ident))
         for number in tuple(lane.tasks):
             stream = lane.streams.get(number)
-            if stream is not None and not stream.running:  # nobody has asked for its next item
+            if stream is not None and not stream.running:  # its next item was not requested
                 continue
             task = tasks.task_of(number)
             if task is not None and (stream is None or _has_code_of_user(_chain(tasks.coroutine_of(task), inside))):
@@ -175,7 +176,7 @@ def _with_children(tasks: AsyncioTasks | TrioTasks, task: Any, inside: list[Step
 
 def _chain(awaited: Any, inside: list[Step]) -> Iterator[Step]:
     """
-    Yield the frames of a coroutine, outermost first, down to what it waits for, or to where it runs.
+    Yield the frames of a coroutine, outermost first, down to the one that waits or runs.
 
     :param inside: the frames of the thread of its loop
     """
@@ -198,13 +199,13 @@ def _chain(awaited: Any, inside: list[Step]) -> Iterator[Step]:
 
 
 _KINDS = ("cr", "ag", "gi")
-"""What the attributes of coroutines, asynchronous generators and generators begin with."""
+"""Prefixes of the attributes of coroutines, asynchronous generators and generators."""
 
 _WRAPPERS = {"async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"}
 
 
 def _hidden(awaited: Any) -> Any:
-    """Return what an awaitable of the interpreter stands for, such as that of `anext`; None for any other."""
+    """Return the object that an interpreter's wrapper, such as that of `anext`, awaits; None for other awaitables."""
     if type(awaited).__name__ not in _WRAPPERS:
         return None
     for each in gc.get_referents(awaited):

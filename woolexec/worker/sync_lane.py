@@ -157,7 +157,7 @@ class SyncLane:
     def _run_while_waiting(self, is_done: Callable[[], bool], deadline: float | None, serial: int) -> None:
         while not is_done():
             if self._ready and (self._marks_in > self._marks_out or serial in self._answered):
-                # A call nested in another gets as much stack as the first one had.
+                # A nested call may recurse as deeply as the first one.
                 sys.setrecursionlimit(_stack_depth() + self._recursion)
                 self.is_between = True
                 try:
@@ -313,10 +313,10 @@ class SyncLane:
 
         A value that the next item may change is pickled at once.
 
-        :param kept: receives what is pickled
+        :param kept: receives each value that is pickled, to keep it alive
         :param anew: unpickle the function for each item
         :param alone: each item is the pickle of one
-        :param may_stay: which of such values are not pickled at once even so; None: each is
+        :param may_stay: returns whether such a value need not be pickled at once; None: all are
         """
         values: list[Any] = []
         errors: dict[int, bytes] = {}
@@ -341,7 +341,7 @@ class SyncLane:
         return values, errors
 
     def _pickled(self, job: Job, value: Any, kept: list[Any], may_stay: Callable[[object], bool] | None) -> Any:
-        """Finish the coroutine or nested task that a call has returned; pickle what is no constant, and keep it."""
+        """Finish the coroutine or nested task that a call returned; keep the value, and pickle it unless constant."""
         if value.__class__ in unfinished:
             value = self._finished(job, value)
         kept.append(value)
@@ -349,7 +349,7 @@ class SyncLane:
         return value if stays else pickled_alone(value, goes_home=job.goes_home)
 
     def _run_item(self, job: Job, function: Callable[..., Any], args: Sequence[Any], started: float) -> None:
-        """Run one item; what it raises is the outcome of its call, which may be retried according to its options."""
+        """Run one item; an exception is the outcome of its call, which may be retried according to its options."""
         try:
             value = function(*args)
             if value.__class__ in unfinished:

@@ -41,7 +41,7 @@ class ThreadLane(Lane):
         commands.line.append(frame)
         try:
             commands.arrived.release()
-        except RuntimeError:  # the thread has not acquired it since the last time
+        except RuntimeError:  # the thread has not acquired it since the last command
             pass
 
     def finish(self, timeout: float | None) -> None:

@@ -61,6 +61,6 @@ class TrioLane(LoopLane):
         self.tasks[number][1].cancel()
 
     def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
-        """Return a function to call, and an awaitable that finishes when it is called."""
+        """Return a function to call, and an awaitable that finishes at the call."""
         event = trio.Event()  # set to wake the task that waits
         return event.set, event.wait()
