@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def is_array(obj: object) -> bool:
-    """Return whether an object is a numpy array, not of a subclass."""
+    """Return whether an object is a numpy array, and not an instance of a subclass."""
     cls = type(obj)  # not `__class__`, which an object can override
     return cls.__name__ == "ndarray" and cls.__module__ == "numpy"
 
 
 def is_small(obj: Any) -> bool:
-    """Return whether an object is a writable array of numbers that is pickled in band: its pickle needs no search."""
+    """Return whether an object is a writable array of numbers, small enough to be pickled in band."""
     return is_array(obj) and obj.nbytes < APART and obj.dtype.kind in _KINDS and obj.flags.writeable
 
 

@@ -1,9 +1,10 @@
 """
-Functions and classes that arrive by value: completed, or left unchanged.
+Complete functions and classes that arrive by value, or leave them unchanged.
 
-A class that comes back to the process that it came from is complete already.  In a worker, a value that a task has
-stored under a name, or in an attribute of a class, is kept until the caller's value changes: what arrives is compared
-with what arrived last.  Globals that come in a bundle are compared by their digests instead: see `main_module`.
+A class that returns to the process that it came from is complete already.  In a worker, a value that a task has stored
+under a name, or in an attribute of a class, is kept until the caller's value changes: each value that arrives is
+compared with the one that arrived before it.  Globals that come in a bundle are compared by their digests instead: see
+`main_module`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `multiprocessing` shares between processes, where it is used: see `lending`."""
+"""Use objects of `multiprocessing` that are in another process: see `lending`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     Ticket = tuple[str, bytes, int]
-    """The address of the process that has the object, the key that it wants to see, and the object's number."""
+    """The address of the process that has the object, the key for authentication there, and the object's number."""
 
 
 class _Link:
-    """The connection of one thread to a process that lends."""
+    """The connection of one thread to a process that lends objects."""
 
     def __init__(self, address: str, key: bytes) -> None:
         self._pid = os.getpid()
         self._connection = connections.Client(address, "AF_UNIX", authkey=key)
 
     def ask(self, question: list[Any], *, has_descriptor: bool) -> Any:
-        """Ask; wait for the answer, which may have an error behind it."""
+        """Send a request and wait for the answer, which may be followed by an error."""
         self._connection.send_bytes(json.dumps(question).encode())
         answer: list[Any] = json.loads(self._connection.recv_bytes())
         if has_descriptor and len(answer) == 1:
@@ -39,12 +39,12 @@ class _Link:
 
     def leave(self, number: int = 0, *, is_interrupted: bool = False) -> None:
         """
-        Say that this thread needs nothing any more, so that its locks are not taken for those of a dead process.
+        Announce that this thread needs nothing more, so that its locks are not treated as those of a dead process.
 
-        :param number: of what it asked for last
-        :param is_interrupted: it has not heard the answer
+        :param number: number of the object in its last request
+        :param is_interrupted: it has not received the answer to that request
         """
-        if self._pid == os.getpid():  # else this was forked, and it is the parent that leaves
+        if self._pid == os.getpid():  # otherwise this is a forked child, and the connection is its parent's
             with contextlib.suppress(OSError):
                 self._connection.send_bytes(json.dumps(["leave", number, is_interrupted]).encode())
         self._connection.close()
@@ -67,7 +67,7 @@ _here = _Here()
 
 
 def _link_to(address: str, key: bytes) -> _Link:
-    if _here.pid != os.getpid():  # this was forked, and the links are the parent's
+    if _here.pid != os.getpid():  # this is a forked child, and the links are its parent's
         _here.__init__()  # type: ignore[misc]
     found = _here.links.get(address)
     if found is None:
@@ -80,12 +80,12 @@ def _link_to(address: str, key: bytes) -> _Link:
 
 
 def _ask(ticket: Ticket, question: str, *arguments: Any, has_descriptor: bool = False) -> Any:
-    """Ask the process that has the object; wait for its answer."""
+    """Send a request to the process that has the object; wait for the answer."""
     address, key, number = ticket
     link = _link_to(address, key)
     try:
         answer, *error = link.ask([question, number, *arguments], has_descriptor=has_descriptor)
-    except BaseException as exc:  # also what interrupts the wait: the next answer would be that to this question
+    except BaseException as exc:  # even if the wait was interrupted: the next answer would be the one to this request
         del _here.links[address]
         link.leave(number, is_interrupted=True)
         if isinstance(exc, EOFError):
@@ -101,13 +101,13 @@ def _descriptor(ticket: Ticket) -> int:
 
 
 class Descriptor:
-    """A descriptor of another process; the same as one of `multiprocessing.resource_sharer`, but for any number."""
+    """A descriptor of another process; it can be detached often, unlike those of `multiprocessing.resource_sharer`."""
 
     def __init__(self, ticket: Ticket) -> None:
         self._ticket = ticket
 
     def detach(self) -> int:
-        """Return a copy of it."""
+        """Return a copy of the descriptor."""
         return _descriptor(self._ticket)
 
 
@@ -123,12 +123,12 @@ class Borrowed:
         self.maxvalue = maxvalue
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002  # as its own
-        """Acquire it; return whether that was possible in this time in seconds."""
+        """Acquire the semaphore; return False if the timeout, in seconds, has passed."""
         return bool(_ask(self.ticket, "acquire", bool(block), timeout))
 
     def release(self) -> None:
         """
-        Release it.
+        Release the semaphore.
 
         :raises ValueError: if it has been released too often
         :raises AssertionError: if another thread owns it
@@ -154,7 +154,7 @@ class Borrowed:
         return int(_ask(self.ticket, "_get_value"))
 
     def _after_fork(self) -> None:
-        """Do nothing: a forked child asks with its own connection."""
+        """Do nothing: a forked child uses its own connection."""
 
 
 def is_there(semaphore: Any) -> bool:

@@ -6,12 +6,13 @@ Bundles: an object pickled by value, and the globals that it needs, each pickled
     bundle = the pickle of a function, or of arguments
              + for each global that functions in it name: its key, a digest, its pickle
 
-1. A function's globals are not part of its own pickle: they are recorded as wanted, and added to the bundle.
+1. A function's globals are not part of its own pickle: their keys are recorded, and the globals are added to the
+   bundle.
 2. Where a pickle contains the same object as another global, it refers to that global by key and digest.  So one object
    in the sender is one object in the receiver, and a value whose parts have changed has another digest.
    The same holds for a variable that two global functions capture: the pickle of one refers to the other.
 3. Globals that refer to each other in a cycle are pickled together, under one digest.
-4. Arguments are copies, as in the standard library: in them only functions and classes are such references.
+4. Arguments are copied, as in the standard library: only functions and classes in them are such references.
 5. A large global of a function is a separate payload, reused as long as its content does not change: see `Large`.
 """
 
@@ -214,9 +215,9 @@ class _Bundler:
                 group = self._pickle(owner, keys)
                 break
             except _Circle as circle:
-                if circle.keys[0] not in keys:  # whose pickle is to have them all
+                if circle.keys[0] not in keys:  # a pickle further out must contain all of them
                     raise
-                keys = tuple(sorted({*keys, *circle.keys}))  # their digest depends on nothing else then
+                keys = tuple(sorted({*keys, *circle.keys}))  # sorted, so that the digest does not depend on the order
             finally:
                 del self._stack[depth:]
         for each in keys:
@@ -236,7 +237,7 @@ class _Bundler:
                 copied += copied_in(fn)
             before = len(self.inputs or ())
             group = self._pickle_values(owner, keys, values)
-            if len(self.inputs or ()) > before:  # each call has values of its own for its numbers
+            if len(self.inputs or ()) > before:  # the numbers of inputs stand for other values in each call
                 group.digest = os.urandom(16)
                 return group
             self._sign(owner, group)

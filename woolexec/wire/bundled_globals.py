@@ -1,7 +1,7 @@
 """
-Pickles of globals for bundles: groups of them with their buffers, and large ones, which are payloads of their own.
+Pickles of globals for bundles: groups of globals with their buffers, and large globals, each a separate payload.
 
-See `bundle` for what is made of them.
+`bundle` puts them together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMED = (FunctionType, type)
 
 
 def taking(buffers: list[Any]) -> Callable[[PickleBuffer], bool]:
-    """Return a function that adds the memory of a buffer to a list, and returns whether that cannot be."""
+    """Return a function that adds the memory of a buffer to a list, and returns True if that is not possible."""
 
     def is_inline(buffer: PickleBuffer) -> bool:
         try:
@@ -39,7 +39,7 @@ def taking(buffers: list[Any]) -> Callable[[PickleBuffer], bool]:
 
 
 def wrapped(buffers: Sequence[Any]) -> list[PickleBuffer]:
-    """Return memory as buffers of a pickle."""
+    """Wrap memory in `PickleBuffer` objects."""
     return [*map(PickleBuffer, buffers)]
 
 
@@ -127,7 +127,7 @@ def copied_in(fn: FunctionType) -> list[tuple[dict[str, Any], str, Any]]:
     """
     Return the globals whose values are part of a function's own pickle, each with its namespace and its value.
 
-    They are those of a function that travels by value, while its namespace does not.
+    There are such globals only if the function travels by value and its namespace does not.
     """
     if space_of(fn.__globals__) is not None or is_named(fn):
         return []

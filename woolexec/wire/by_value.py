@@ -1,7 +1,7 @@
 """
 Pickle by value, with cloudpickle: functions, classes and their instances that the receiver cannot import.
 
-1. Everything is pickled unchanged, except for what each process recreates for itself.
+1. Everything is pickled unchanged, except for the objects that each process recreates for itself.
 2. If that fails, the values that functions and classes name are tried one by one, and those that fail are replaced by
    stand-ins: see `stand_ins`.
 3. If it still fails, the exception has a note that says what could not be pickled: see `culprit`.
@@ -116,7 +116,7 @@ def substitute(owner: str, name: str, value: Any, verdicts: Verdicts | None = No
     :param owner: the function or class, for messages
     :param verdicts: known replacements of other values that go into the same pickle
     """
-    if is_future_class(type(value)):  # it may stand for its value: the pickler that meets it decides
+    if is_future_class(type(value)):  # it may stand for its value: the pickler decides when it reaches the future
         return value
     verdicts = Verdicts() if verdicts is None else verdicts
     pickler = Pickler(_Nowhere(), lambda _: False, verdicts)

@@ -1,9 +1,9 @@
 """
-The pickler for what the receiver cannot import: cloudpickle's, with our own reductions.
+The pickler for objects that the receiver cannot import: cloudpickle's, with our own reductions.
 
-Functions and classes are completed: with their source, with the globals that cloudpickle misses, with the attributes
-that it leaves out.  What must differ in each process, such as a lock that a function names, is replaced: see
-`stand_ins`.
+Functions and classes are pickled with their source, with the globals that cloudpickle misses, and with the attributes
+that it leaves out.  Objects that each process must have for itself, such as a lock that a function names, are replaced:
+see `stand_ins`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Verdicts(Protocol):
-        """Tells what to pickle in place of values that may fail."""
+        """Decides what to pickle in place of values that may fail."""
 
         anew: set[int]
         """Locks in objects that functions name, by `id`."""
@@ -43,17 +43,17 @@ if TYPE_CHECKING:
 _METHODS = (property, classmethod, staticmethod)
 
 _SLOT_NAMES = "__slotnames__"
-"""An attribute that `copyreg` sets when it pickles the first instance: a class would not be the same after that."""
+"""An attribute that `copyreg` adds to a class when it pickles the first instance; it is not part of the class."""
 
 _MET = 16
-"""Number of objects that a pickler remembers, of those that it met last."""
+"""Number of objects that a pickler remembers: those that it met last."""
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """Reduces as cloudpickle does, except that functions and classes are completed by our own functions."""
 
     def __init__(self, file: Any, is_inline: Any, verdicts: Verdicts | None) -> None:
-        self._table: dict[Any, Any] | None = None  # before what follows, which reads it
+        self._table: dict[Any, Any] | None = None  # set first, because the next line reads it
         super().__init__(file, 5, is_inline)
         self.lines_sent: dict[str, list[range]] = {}
         self.met: deque[Any] = deque(maxlen=_MET)
@@ -169,7 +169,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return reduced
 
     def _reduce_module(self, module: ModuleType) -> Any:
-        """Reduce a module that the receiver cannot import to the one that it has, or that it makes."""
+        """Reduce a module that the receiver cannot import to the module that it has under this name, or creates."""
         return module_of, (module.__name__, Names(module.__name__, vars(module)))
 
     def _reduce_class(self, cls: Any) -> Any:
@@ -196,7 +196,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             names["__qualname__"] = cls.__qualname__
             if "__slots__" in cls.__dict__ and "_fields" not in cls.__dict__:  # not a NamedTuple, whose base has them
                 names["__slots__"] = cls.__slots__  # cloudpickle leaves them out
-            if "__class__" in state[0]:  # of a proxy; set afterwards, it would be the metaclass
+            if "__class__" in state[0]:  # a proxy's attribute; set afterwards, it would change the metaclass
                 names["__class__"] = state[0].pop("__class__")
         if sys.version_info >= (3, 14) and cls.__dict__.get("__annotate_func__") is not None:
             state[0].pop("__annotations_cache__", None)
@@ -221,7 +221,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return self.wrap(value) or value
 
     def wrap(self, value: Any) -> Anew | None:
-        """Return how the receiver recreates a value; None if it does not."""
+        """Return how the receiver recreates a value; None if it does not recreate it."""
         key = id(value)
         if key in self._anew:
             return self._anew[key]

@@ -1,8 +1,9 @@
 """
-Callables that travel by value and need more than cloudpickle does for them: methods, caches, functions by type, and the
-program's own kinds of properties and methods; captured variables, and context managers, which decorate functions.
+Objects around functions that travel by value, which cloudpickle does not fully support: methods, cached functions,
+functions made by `singledispatch`, subclasses of `property` and similar, captured variables, and context managers,
+which decorate functions.
 
-A function that travels by value is part of a pickle as cloudpickle reduces it; here are the objects around functions.
+The functions themselves are reduced by cloudpickle.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def annotations_of(owner: Any) -> dict[str, Any]:
 
 
 _KINDS: tuple[tuple[Any, Callable[[Any], tuple[Any, ...]]], ...] = (
-    (property, lambda value: (value.fget, value.fset, value.fdel)),  # its text is among the attributes
+    (property, lambda value: (value.fget, value.fset, value.fdel)),  # its docstring is among the attributes
     (classmethod, lambda value: (value.__func__,)),
     (staticmethod, lambda value: (value.__func__,)),
 )
@@ -99,11 +100,11 @@ def reduce_kind(value: Any, cls: Any) -> Any:
 
 
 def _make_kind(kind: Any, cls: Any) -> Any:
-    return kind.__new__(cls, _nothing)  # from Python 3.15 on, methods must be made of a function
+    return kind.__new__(cls, _nothing)  # from Python 3.15 on, it needs a function
 
 
 def _set_kind(value: Any, state: Any) -> None:
-    """Complete it as its own class would, without running a method of the program."""
+    """Complete the object as its class would, without running a method of the program."""
     parts, more = state
     next(kind for kind, _ in _KINDS if isinstance(value, kind)).__init__(value, *parts)
     attributes, slots = more if type(more) is tuple else (more, None)
@@ -112,8 +113,8 @@ def _set_kind(value: Any, state: Any) -> None:
 
 
 def with_cells(newargs: tuple[Any, ...], slots: dict[str, Any], fn: Any) -> tuple[Any, ...]:
-    """Return what a function is made of, with its captured variables themselves: other functions may share them."""
-    slots["__closure__"] = None  # cloudpickle would set other variables, its own, to their values
+    """Return the arguments that create a function, with its captured variables, which other functions may share."""
+    slots["__closure__"] = None  # cloudpickle would copy their values into variables that it creates
     return *newargs[:4], fn.__closure__
 
 
@@ -142,13 +143,13 @@ def set_cell(cell: Any, state: tuple[Any]) -> None:
 
 
 def _context_manager(value: Any) -> Any:
-    """Reduce what a function made by `contextmanager` returns, unless its block has begun, to another call."""
+    """Reduce a context manager made by `contextmanager` to a call of its function, unless its block has begun."""
     made = value.__dict__
     return (type(value), (made["func"], made["args"], made["kwds"])) if "func" in made else None
 
 
 def _weak(table: Any) -> Any:
-    """Reduce a weak dictionary to its entries; in the copy, those that something else refers to remain."""
+    """Reduce a weak dictionary to its entries; the copy keeps those that are referenced elsewhere."""
     return type(table), (dict(table),)
 
 

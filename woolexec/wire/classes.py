@@ -185,7 +185,7 @@ def _arguments(cls: Any, member: Any) -> tuple[Any, ...] | None:
         return ()
     reduced: Any = object.__reduce_ex__(member, 4)
     args: tuple[Any, ...] = reduced[1]
-    if reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]  # as copyreg itself calls it
+    if reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]  # as copyreg does itself
         return args[1:]
     return args if reduced[0] is cls else None
 
@@ -223,7 +223,7 @@ class _Member:
 
 
 def set_enum_state(cls: Any, state: Any) -> Any:
-    """Complete an enumeration, unless this process is where it came from."""
+    """Complete an enumeration, unless it originated in this process."""
     names, slots, attributes, values = state
     if arrivals.is_ours(cls):
         return cls

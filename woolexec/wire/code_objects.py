@@ -1,10 +1,10 @@
 """
 Code objects that travel by value, with their file name, line numbers and source.
 
-Tracebacks, log records, warnings and `inspect` then show the same in a worker as in the process where the function was
-defined.  The source lines of a function travel with it, taken from `linecache`: the worker may not have the file
-(a peer), and there is no file for code that was typed (a notebook, a REPL).  If the worker has the same file, judged by
-its size and modification time, it reads that.
+So tracebacks, log records, warnings and `inspect` show the same in a worker as where the function was defined.  The
+source lines of a function travel with it, taken from `linecache`: the worker may not have the file (a peer), and there
+is no file for code that was typed (a notebook, a REPL).  If the worker has the same file, judged by its size and
+modification time, it reads that.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def names_in_classes(code: CodeType) -> tuple[str, ...]:
 _LOADS = ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 
-# -- where it comes from ----------------------------------------------------------------------------------------------
+# -- in the sender ----------------------------------------------------------------------------------------------------
 
 
 def find(code: CodeType, namespace: dict[str, Any] | None) -> Segment | None:
@@ -167,7 +167,7 @@ def _end(code: CodeType) -> int:
     return max([end, *(_end(constant) for constant in code.co_consts if isinstance(constant, CodeType))])
 
 
-# -- where it arrives -------------------------------------------------------------------------------------------------
+# -- in the receiver --------------------------------------------------------------------------------------------------
 
 
 def _keep(filename: str, start: int, text: str | bytes, stat: Stat | None) -> None:

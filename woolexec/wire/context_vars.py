@@ -1,8 +1,8 @@
 """
 Context variables that travel with tasks: those that were registered with `propagate`.
 
-Their values go from the submitter to the task, under a name that is the same in all processes.  On request, the values
-that a coroutine or a stream has changed come back.
+Their values go from the submitter to the task, under a name that is the same in all processes.  On request, values that
+a coroutine or a stream has changed are sent back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_CONTEXT = 4 << 20
 """Maximum size, in bytes, of the values that travel with a task: they are copied more often than arguments."""
 
 _bare: set[str] = set()
-"""Names of variables that arrived with a value only; their default is known once a function brings it."""
+"""Names of variables that arrived with a value only; their default arrives with the first function that names them."""
 
 
 def register(var: ContextVar[Any], name: str) -> None:
@@ -87,7 +87,7 @@ def _values() -> dict[str, bytes]:
 
 
 def restore(encoded: bytes | Untrusted) -> None:
-    """Set the variables in the current context; from a sender that is not trusted, only those that are known here."""
+    """Set the variables in the current context; if the sender is not trusted, only variables that exist here."""
     for name, value in loads(encoded).items():
         if isinstance(encoded, Untrusted):
             if name in known:

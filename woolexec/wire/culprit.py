@@ -32,7 +32,7 @@ _DEEPEST = 12
 
 def annotate(exc: BaseException, root: object, names: tuple[str, ...] | str, met: Iterable[object]) -> None:
     """
-    Add a note to an exception raised by a pickler, which names what could not be pickled.
+    Add a note to an exception raised by a pickler, which says what could not be pickled.
 
     :param names: the names of the root's elements, or of the root itself
     :param met: the objects that the pickler met last, most recent first
@@ -41,7 +41,7 @@ def annotate(exc: BaseException, root: object, names: tuple[str, ...] | str, met
         note = _note(root, names, [*met])
         if note not in getattr(exc, "__notes__", ()):
             BaseException.add_note(exc, note)
-    except Exception:  # the exception's own class, or an object that cannot even be looked at
+    except Exception:  # raised by the exception's class, or by an object that cannot be examined
         return
 
 
@@ -209,7 +209,7 @@ def _attributes(value: Any, expression: str, variable: str) -> Iterator[Edge]:
             except AttributeError:  # not set
                 continue
     if not attributes and not seen and not _is(value, dict | list | tuple | set | frozenset | FunctionType):
-        import gc  # finds what is referred to from C code
+        import gc  # finds references from C objects
 
         for each in gc.get_referents(value):
             if not _is(each, type | ModuleType):

@@ -9,7 +9,7 @@ File descriptors of memory files: how many a process uses, and how they get to t
    sending never blocks.
 3. The kernel drops descriptors for which the receiver has no free number.  So the receiver first looks at the message
    with MSG_PEEK, which leaves it in the queue.  One descriptor is kept in reserve, and released when no other is free.
-4. Files that were sent and not received take memory that nobody counts, so their bytes are bounded.
+4. The memory of files that were sent and not yet received is not counted for any process, so their size is limited.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PAUSES = 0.0, 0.0, 0.001, 0.01, 0.05  # s; another thread may take the released
 
 def is_scarce(fd: int) -> bool:
     """
-    Return whether file descriptors are scarce, judged by the number that the next one gets.
+    Return whether file descriptors are scarce, judged by the number of the next descriptor.
 
     :param fd: an open descriptor; its own number is no measure: it may be a low one that was free only for a moment
     """
@@ -46,7 +46,7 @@ def is_scarce(fd: int) -> bool:
 
 
 def are_scarce() -> bool:
-    """Return whether file descriptors are scarce, for who has none of its own to look at."""
+    """Return whether file descriptors are scarce, for callers that have no open descriptor to pass."""
     try:
         fd = os.open(os.devnull, os.O_RDONLY)
     except OSError:
@@ -80,7 +80,7 @@ class Reserve:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Lend the spare descriptor to what is opened and closed meanwhile, such as a module that is imported."""
+        """Free the spare descriptor for files that are closed again meanwhile, such as those of imported modules."""
         is_lent = self.lend()
         try:
             yield
@@ -111,19 +111,20 @@ def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, li
 
 
 _SHARE = 32
-"""The fraction of the memory that this process may use, for files that were sent and not received."""
+"""Divisor of the memory that this process may use: the part for files that were sent and not yet received."""
 
 
 class OnTheWay:
     """
-    The files that were sent over a socket and not received, and their bytes.
+    The files that were sent over a socket and not yet received, and their total size.
 
-    :param limit: maximum number of bytes if there are several; None: a share of the memory that this process may use
+    :param limit: maximum total size in bytes, if there are several; None: a share of the memory that this process may
+        use
     """
 
     def __init__(self, sock: socket.socket, limit: int | None = None) -> None:
         self._sock, self._limit = sock, limit
-        self._unit = 1  # what the kernel counts for one message
+        self._unit = 1  # number of bytes that the kernel counts for one message
         self._sizes: deque[int] = deque(maxlen=1000)  # of the files sent last
         self._was_empty = True
 
@@ -142,7 +143,7 @@ class OnTheWay:
         return sum(sizes) + size <= self._limit
 
     def add(self, size: int) -> None:
-        """Note a file that has been sent, after `has_room`."""
+        """Record a file that has been sent, after `has_room`."""
         if self._was_empty:
             self._unit = max(self._unit, unreceived(self._sock))
         self._sizes.append(size)
@@ -169,7 +170,7 @@ class Descriptors:
         return self._sock.fileno()
 
     def give(self, fd: int, size: int = 0) -> bool:
-        """Send the descriptor of a file of this size; return False if that cannot be done now."""
+        """Send the descriptor of a file of this size; return False if that is not possible now."""
         try:
             if not self._on_the_way.has_room(size):
                 return False

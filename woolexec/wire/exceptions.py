@@ -102,7 +102,7 @@ def as_exception(payload: Any) -> BaseException:
 
 
 class LateFailure:
-    """A failure whose exception is made where it is asked for: that may unpickle another one."""
+    """A failure whose exception is created only on request, because that may unpickle another exception."""
 
     __slots__ = ()
 
@@ -113,10 +113,10 @@ class LateFailure:
 
 class RemakingFailed(LateFailure):
     """
-    The failure of a task whose value was lost, and could not be made again.
+    The failure of a task whose value was lost and could not be made again.
 
-    :param payload: why: an exception, or an encoded one; None: that was cancelled
-    :param task: its name
+    :param payload: why remaking failed: an exception, or an encoded one; None: it was cancelled
+    :param task: the name of the task
     """
 
     __slots__ = ("_payload", "_task")
@@ -138,8 +138,8 @@ class NotStarted(LateFailure):
     """
     The failure of a call that was not started because something that it needs has failed.
 
-    :param payload: the failure of that: an exception, or an encoded one
-    :param what: what has raised it, such as ``its input load``
+    :param payload: the exception, or an encoded one
+    :param what: a description of what raised it, such as ``its input load``
     :param dependent: the task that was not started
     """
 
@@ -153,7 +153,7 @@ class NotStarted(LateFailure):
         self._dependent = dependent
 
     def load(self) -> BaseException:
-        """Return that exception, with a note."""
+        """Return the exception, with a note."""
         exc = as_exception(self.payload)
         add_note(exc, f"{self._dependent} was not started, because {self.what} has raised this")
         return exc
@@ -193,7 +193,7 @@ def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) ->
 
 
 class _Itself:
-    """Pickles as an exception whose own class reduces it."""
+    """Pickles as an exception that is reduced by its own class."""
 
     __slots__ = ("_exc",)
 
@@ -206,10 +206,10 @@ class _Itself:
 
 def _as_itself(exc: BaseException) -> Any:
     """
-    Return what pickles as an exception does without tblib.
+    Return an object that pickles as the exception would without tblib.
 
-    That registers reducers for all exceptions of a process when `distributed` is imported, also by dask, and loses what
-    built-in classes keep neither in `args` nor in their dictionary, such as the code of a `SystemExit`.
+    tblib registers reducers for all exceptions of a process when `distributed` is imported, also by dask.  They lose
+    data that built-in classes keep neither in `args` nor in their dictionary, such as the code of a `SystemExit`.
     """
     if imported("tblib") is None:
         return exc
@@ -222,12 +222,12 @@ def _built_in(cls: Any) -> Any:
 
 
 def _made_with(exc: BaseException) -> Any:
-    """Return what the built-in class of an exception is called with: an `OSError` keeps its file in no argument."""
+    """Return the arguments for the built-in class of an exception; `args` lacks the file of an `OSError`."""
     return _built_in(type(exc)).__reduce__(exc)[1]
 
 
 def _attributes(exc: BaseException) -> dict[str, Any]:
-    """Return those of an exception's attributes that can be pickled."""
+    """Return the attributes of an exception that can be pickled."""
     attributes = {}
     for name, value in object.__getattribute__(exc, "__dict__").items():
         if name == "__notes__":
@@ -324,7 +324,7 @@ def _text(get: Any) -> str:
 def _format(exc: BaseException) -> str:
     try:
         import traceback  # 9 ms
-    except (ImportError, OSError):  # there is no descriptor to load it: the text alone, in an engine that must go on
+    except (ImportError, OSError):  # no descriptor is free to load it: use the text alone, so that the engine goes on
         return f"{type_name(type(exc))}: {_text(exc.__str__)}"
     try:
         text = "".join(traceback.format_exception(exc))

@@ -1,5 +1,5 @@
 """
-The frames of single calls and of runs of calls, whose layout is known in advance; and how a batch of frames is decoded.
+Encode frames for single calls and for runs of calls, whose layout is known in advance; decode batches of frames.
 
 Frames for a run of calls keep the calls' numbers and sizes in packed fixed-width columns, so that one ``struct`` call
 reads or writes a whole run (0.1 µs per call, as fast as upb).

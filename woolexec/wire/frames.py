@@ -1,9 +1,9 @@
 """
 All frames, in the protobuf encoding of ``protos/woolexec/v1/wire.proto``.
 
-The encoder is our own because of start-up time: importing the protobuf runtime takes 22-34 ms, in the caller and again
-in the fork server, which is more than a pool may take until its first result.  ``tests/wire/test_frames.py`` compares
-the declarations with the schema, and the two implementations.
+woolexec has its own encoder because of the start-up time: importing the protobuf runtime takes 22-34 ms, in the caller
+and again in the fork server, which is more than a pool may take until its first result.  ``tests/wire/test_frames.py``
+compares the declarations with the schema, and the two implementations.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class Stop(Frame, number=11):
 
 
 class Load(Frame, number=21):
-    """The number of free places, and the calls that were refused, for a reason if nothing can be run; links only."""
+    """The number of free places, and the calls that were refused, with the reason if no call can run; links only."""
 
     free: int = UINT(1)
     refused: tuple[int, ...] = FIXED64S(4)
@@ -273,7 +273,7 @@ class Pull(Frame, number=29):
 
 
 class Inspect(Frame, number=36):
-    """Report what runs, with all stacks; links only."""
+    """Report the running tasks, with all stacks; links only."""
 
     request: int = FIXED64(1)
     seconds: float = FLOAT(2)
@@ -281,7 +281,7 @@ class Inspect(Frame, number=36):
 
 
 class Inspected(Frame, number=37):
-    """What runs, one entry for each task in each column."""
+    """The running tasks: one entry for each task in each column."""
 
     request: int = FIXED64(1)
     call: tuple[int, ...] = FIXED64S(2)
@@ -318,7 +318,7 @@ class Output(Frame, number=40):
 
 
 class Progress(Frame, number=41):
-    """How far a task is."""
+    """The progress of a task."""
 
     call: int = FIXED64(1)
     done: float = DOUBLE(2)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
 
 class Handlers(dict[type, "Callable[..., Any]"]):
     """
-    What one role does with each class of frames; any other class is a `ProtocolError`.
+    The handlers of one role, by class of frame; any other class raises `ProtocolError`.
 
-    :param role: who receives the frames, for the message
+    :param role: the receiver of the frames, for the message
     """
 
     def __init__(self, role: str, handlers: Mapping[type[Message], Callable[..., Any]]) -> None:
@@ -22,7 +22,7 @@ class Handlers(dict[type, "Callable[..., Any]"]):
         self._role = role
 
     def handle(self, frame: Message) -> Any:
-        """Have a frame handled; return what its handler does."""
+        """Call the handler of a frame; return its result."""
         return self[frame.__class__](frame)
 
     def __missing__(self, kind: type) -> NoReturn:

@@ -1,5 +1,5 @@
 """
-The inputs of a call: futures among its arguments, in whose place the function gets their values.
+The inputs of a call: futures among its arguments; the function receives their values instead.
 
 ::
 
@@ -7,9 +7,8 @@ The inputs of a call: futures among its arguments, in whose place the function g
     the last one is done  Unbound and the pickles of the values --bind--> an ordinary payload
     worker                that payload --unpickle--> the arguments, with the values in them
 
-A value's pickle is passed on as it arrived where that is possible; nothing is unpickled for it then.  Each value is
-unpickled once for a call, however often its future occurs in the arguments, and whether other calls use it or not: no
-two calls share an object.
+Where possible, a value's pickle is passed on as it arrived, without unpickling it.  Each value is unpickled once for
+each call, even if its future occurs several times in the arguments, so no two calls share an object.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ else:  # faster to import: see `worker/fork_server.py`
 
 
 class FutureMetError(TypeError):
-    """A future was met where it cannot stand for its value."""
+    """A future was found where it cannot stand for its value."""
 
     def __init__(self) -> None:
         super().__init__("a future stands for its value in the arguments of a task only: use its result() here")
@@ -44,8 +43,8 @@ class Unbound:
 
     :param payload: the pickle
     :param inputs: the futures, in the order of their numbers
-    :ivar beside: futures that must be done too, and whose values are not taken
-    :ivar wishes: others that must be done, in whatever way
+    :ivar beside: further futures that must be done, whose values are not used
+    :ivar wishes: futures that must be done, but may have failed or been cancelled
     """
 
     __slots__ = ("beside", "inputs", "payload", "wishes")
@@ -61,13 +60,13 @@ class Unbound:
 
 
 def call_first(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call a function that holds futures itself, in its closure for instance, and so is an argument of the call."""
+    """Call a function that is itself an argument, because it holds futures, for instance in its closure."""
     return fn(*args, **kwargs)
 
 
 def is_future_class(cls: type) -> bool:
     """Return whether this is a class of futures: of `concurrent.futures` or of asyncio."""
-    if defines(cls, "deliver_kept", "_asyncio_future_blocking"):  # ours, or what `asyncio.isfuture` takes for one
+    if defines(cls, "deliver_kept", "_asyncio_future_blocking"):  # ours, or one that `asyncio.isfuture` accepts
         return True
     base = imported("concurrent.futures._base")
     return base is not None and issubclass(cls, base.Future)
@@ -97,10 +96,10 @@ def reduce_future(future: Any, inputs: list[Any]) -> tuple[Any, ...]:
 
 def bind(unbound: Unbound, values: Sequence[bytes | File | Parts | Value]) -> bytes | File | Parts | WithValues:
     """
-    Join arguments and the pickled values of their inputs to the payload of a call.
+    Join arguments and the pickled values of their inputs into the payload of a call.
 
     :param values: a `Value` is not copied; the payload refers to it
-    :raises OSError: if it is too large for anything but a memory file, and none can be created
+    :raises OSError: if it needs a memory file, and none can be created
     """
     if not values:
         return unbound.payload
@@ -126,7 +125,7 @@ def bind(unbound: Unbound, values: Sequence[bytes | File | Parts | Value]) -> by
 
 
 _PUSH = b"\x80\x05\x8c%c%s\x8c%cload_bound\x93" % (len(__name__), __name__.encode(), len("load_bound"))
-"""What pushes `load_bound` onto the stack of an unpickler: PROTO, two SHORT_BINUNICODE, STACK_GLOBAL."""
+"""Opcodes that push `load_bound` onto the stack of an unpickler: PROTO, two SHORT_BINUNICODE, STACK_GLOBAL."""
 
 
 def _bind_small(arguments: bytes, values: Sequence[Any]) -> bytes:
@@ -202,7 +201,7 @@ def load_bound(arguments: Sequence[Any], values: Sequence[Sequence[Any] | int]) 
     Unpickle arguments with the values of their inputs.
 
     :param values: body and buffers of each, or its number among the values that the call refers to
-    :raises Exception: whatever unpickling raises; it may run any code
+    :raises Exception: any exception raised by unpickling, which may run any code
     """
     outer, _here.values = _here.values, _Values(values)
     try:

@@ -1,9 +1,10 @@
 """
-What `multiprocessing` shares between processes, where it is: `Lock`, `Condition`, `Event`, `Queue`, `Value` and others.
+Lend objects that `multiprocessing` shares between processes: `Lock`, `Condition`, `Event`, `Queue`, `Value` and others.
 
-The standard library's workers inherit these.  Here a pickle has a ticket instead, with which a worker of this machine
-asks the process that has the object (see `borrowing`): for a descriptor, or to acquire and release a semaphore that
-has no name any more.  Each thread of a worker is answered by a thread of its own, so it owns what it has acquired.
+The standard library's workers inherit these objects.  Here a pickle contains a ticket instead.  With it, a worker on
+this machine sends requests to the process that has the object (see `borrowing`): for a descriptor, or to acquire and
+release a semaphore whose name has been removed.  Each thread of a worker is served by a separate thread here, which
+owns what the worker's thread has acquired.
 
 ::
 
@@ -61,7 +62,7 @@ class Lender:
         threading.Thread(target=self._accept, name="woolexec-lender", daemon=True).start()
 
     def ticket(self, thing: Any) -> borrowing.Ticket:
-        """Return the ticket of an object, with which workers can use it as long as it lives here."""
+        """Return the ticket of an object; workers can use it with this ticket until the object is collected."""
         with self._numbering:
             number = self._numbers.get(thing)
             if number is None:
@@ -73,9 +74,9 @@ class Lender:
         while True:
             try:
                 connection = self._listener.accept()
-            except (AuthenticationError, EOFError):  # no worker of ours, or it has ended
+            except (AuthenticationError, EOFError):  # not a worker of ours, or one that has ended
                 continue
-            except OSError:  # the same, or there is no descriptor for it
+            except OSError:  # the same, or no descriptor is free
                 sleep(_REST)
                 continue
             borrower = _Borrower(connection, self._lent, self._holders)
@@ -84,19 +85,19 @@ class Lender:
 
 class _Borrower:
     """
-    A thread of a worker, in the thread that answers it.
+    Serves one thread of a worker, in a thread here.
 
-    :param lent: what may be asked for, by number
-    :param holders: for the locks, by number, who has acquired each
+    :param lent: the lent objects, by number
+    :param holders: the borrower that has acquired each lock, by number
     """
 
     def __init__(self, connection: Connection, lent: Mapping[int, Any], holders: dict[int, _Borrower]) -> None:
         self._connection, self._lent, self._holders = connection, lent, holders
-        self._recursive: dict[int, Any] = {}  # which this thread may own
-        self._acquired: Any = None  # what the last answer was about, if it was that this was acquired
+        self._recursive: dict[int, Any] = {}  # recursive locks that this thread may own
+        self._acquired: Any = None  # the semaphore that the last request has acquired, if it has
 
     def serve(self) -> None:
-        """Answer until the thread ends, or its process; then release what nobody else would."""
+        """Answer until the thread or its process ends; then release the locks that it still holds."""
         has_left = False
         with self._connection, suppress(EOFError, OSError):
             while not has_left:
@@ -111,11 +112,11 @@ class _Borrower:
                     self._lent[number]._semlock.release()
 
     def _answer(self) -> bool:
-        """Answer a question; return whether it was the last."""
+        """Answer a request; return whether it was the last."""
         question, number, *arguments = json.loads(self._connection.recv_bytes())
         acquired, self._acquired = self._acquired, None
         if question == "leave":
-            if acquired is not None and arguments == [True]:  # it has not heard that
+            if acquired is not None and arguments == [True]:  # it has not received that answer
                 self._holders.pop(number, None)
                 acquired.release()
             return True
@@ -132,7 +133,7 @@ class _Borrower:
                 self._holders.pop(number, None)
             try:
                 answer = getattr(thing._semlock, question)()
-            except (AssertionError, ValueError, OSError) as exc:  # released too often, or by somebody else
+            except (AssertionError, ValueError, OSError) as exc:  # released too often, or not by its owner
                 self._reply(None, exc)
             else:
                 self._reply(answer)
@@ -146,7 +147,7 @@ class _Borrower:
             if left <= 0:
                 break
             acquired = semaphore.acquire(True, left)
-            if not acquired and self._connection.poll():  # it waits for the answer, so this can only be its end
+            if not acquired and self._connection.poll():  # the worker no longer waits for the answer
                 return
         if acquired:
             self._acquired = semaphore
@@ -177,7 +178,7 @@ _making = renewed_at_fork(threading.Lock())  # guards `_lender`
 
 
 def _forget() -> None:
-    global _lender  # a forked child lends what it has itself
+    global _lender  # a forked child has its own lender
     _lender = None
 
 
@@ -217,7 +218,7 @@ def _reduce_memory(arena: Any) -> Any:
 
 
 class _Lent:
-    """A connection that a queue holds, in the queue's pickle."""
+    """Represents a queue's connection in the queue's pickle."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -234,7 +235,7 @@ def _reduce_queue(queue: Any) -> Any:
 
 
 def reducers() -> dict[type, Callable[[Any], Any]]:
-    """Return the reducers within `lending`, by class: of what is shared, if it has been imported, and those given."""
+    """Return the reducers that apply within `lending`: for shared objects, if imported, and those passed to it."""
     popen: Any = context.get_spawning_popen()
     if not isinstance(popen, _Popen):
         return {}
@@ -253,7 +254,7 @@ class _Popen:
     """
     Stands for the child process that `multiprocessing` believes is being started while something is pickled.
 
-    :param kept: receives what must live as long as the pickle is used; None: it is used once
+    :param kept: receives objects that must live as long as the pickle is used; None: it is used once
     :param reducers: further reducers, by class
     """
 
@@ -262,11 +263,11 @@ class _Popen:
         self._kept = kept
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Return what `DupFd` is called with."""
+        """Return the argument for `DupFd`."""
         return fd
 
     def DupFd(self, fd: int) -> Any:  # noqa: N802  # the name that multiprocessing calls
-        """Return what becomes a copy of a descriptor in a worker."""
+        """Return an object that provides a copy of the descriptor in a worker."""
         if self._kept is None:
             return resource_sharer.DupFd(fd)
         duplicate = _Duplicate(fd)
@@ -285,14 +286,15 @@ class _Duplicate:
 @contextmanager
 def lending(kept: list[Any] | None = None, reducers: dict[type, Callable[[Any], Any]] | None = None) -> Iterator[None]:
     """
-    Have the classes of `multiprocessing` pickle what child processes inherit.
+    Within this, classes of `multiprocessing` pickle objects that otherwise only child processes inherit.
 
-    :param kept: receives what must live as long as the pickle is used, in any number of workers; None: it is used once
+    :param kept: receives objects that must live as long as the pickle is used, in any number of workers; None: it is
+        used once
     :param reducers: further reducers, by class
     """
     before = context.get_spawning_popen()
     if not isinstance(before, _Popen):
-        context.set_spawning_popen(_Popen(kept, reducers or {}))  # type: ignore[arg-type]  # it has what is used of one
+        context.set_spawning_popen(_Popen(kept, reducers or {}))  # type: ignore[arg-type]  # it has what is used
     try:
         yield
     finally:
