@@ -2,7 +2,7 @@
 The names of the caller's ``__main__`` in a worker: one namespace, as in the caller.
 
 Functions and classes of ``__main__`` travel by value.  The globals that they name come with them in a bundle (see
-`bundle`), each separately, with a digest of its pickle.  A worker takes a global only if its digest differs from the
+`bundle`), each separately, with a digest of its pickle.  A worker stores a global only if its digest differs from the
 last one received for that name.  So a sentinel, a cache or a function that has not changed remains the same object,
 whatever else arrives, and a value that a task or an initializer has stored under a name remains until the caller's
 value changes.
@@ -43,7 +43,7 @@ def import_cloudpickle() -> None:
 
 
 class Names(dict):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
-    """Represents the names of a namespace in a pickle."""
+    """Stands for the names of a namespace in a pickle."""
 
     def __init__(self, space: str, namespace: dict[str, Any]) -> None:
         self._space = space
@@ -73,7 +73,7 @@ _spaces: dict[str, dict[str, Any]] = {}
 
 def names_of(space: str, own: dict[str, Any]) -> dict[str, Any]:
     """Return this process's dictionary for a namespace; `own` are the names that it starts with."""
-    if not unpickling.is_worker:  # a function that returns to the caller must not change the caller's globals
+    if not unpickling.is_worker:  # a function that comes back to the caller must not change the caller's globals
         names = {"__name__": space.partition("#")[0], **own}
         return names if _loading.spaces is None else _loading.spaces.setdefault(space, names)
     if space == MAIN:
@@ -89,8 +89,8 @@ def names_of(space: str, own: dict[str, Any]) -> dict[str, Any]:
 
 def _new_space(space: str) -> dict[str, Any]:
     module = ModuleType(space.partition("#")[0])
-    if "#" not in space and sys.modules.setdefault(space, module) is module:  # else the name was imported here
-        note_by_path(space)  # its functions and classes are sent on by value
+    if "#" not in space and sys.modules.setdefault(space, module) is module:  # otherwise the name was imported here
+        note_by_path(space)  # its functions and classes are sent by value from here too
     return module.__dict__
 
 
@@ -118,7 +118,7 @@ def key_of_arrived(cls: Any) -> Key | None:
         return None
 
 
-_taking = renewed_at_fork(threading.RLock())  # guards `_arrived`: of two lanes that unpickle at once, one waits
+_taking = renewed_at_fork(threading.RLock())  # guards `_arrived`, because several lanes may unpickle at the same time
 
 
 def load(payload: Any, needs: Sequence[Any]) -> Any:
@@ -173,7 +173,7 @@ class _Taker:
     Stores the globals in a bundle's table that have changed.
 
     Unpickling a global may need another one that its pickle does not refer to, such as one that a ``__setstate__``
-    names, so globals that fail are tried again after others have been stored.
+    names.  So globals that fail are tried again after others have been stored.
     """
 
     def __init__(self, table: Sequence[Any], needs: Sequence[Any]) -> None:

@@ -1,9 +1,9 @@
 """
 Classes that SQLAlchemy maps to tables, and travel by value.
 
-They are mapped again where they arrive, to tables with the same columns: SQLAlchemy's own data about a mapped class
-belongs to its process.  The classes' columns, keys, relationships and inheritance are transferred; joins that a
-relationship spells out as expressions are not.
+The receiver maps them again, to tables with the same columns: SQLAlchemy's own data about a mapped class belongs to its
+process.  The classes' columns, keys, relationships and inheritance are transferred; joins that a relationship defines
+by expressions are not.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def set_mapped(cls: Any, state: Any) -> Any:
     if "__init__" in names and cls.__init__ is names["__init__"]:
         mapper.class_manager.original_init = cls.__init__
         mapper.class_manager._instrument_init()
-    for method in names.values():  # as the mapper does, but it was created before these methods were set
+    for method in names.values():  # the mapper does this too, but it was created before these methods were set
         for key in getattr(method, "__sa_validators__", ()):
             if key not in mapper.validators:
                 options = method.__sa_validation_opts__

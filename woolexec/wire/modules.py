@@ -64,7 +64,7 @@ def is_named(obj: Any) -> bool:
 def look() -> None:
     """Check the modules that were loaded since the last call."""
     global _looked_at  # a cache: this is called for every pickle
-    # Not the number alone: one may have gone when another came.
+    # Not the number alone: one module may have been removed and another added.
     now = len(sys.modules), next(reversed(sys.modules), "")
     if now == _looked_at:
         return
@@ -122,7 +122,7 @@ def _is_importable(name: str, module: Any, roots: Container[str]) -> bool:
 
 
 def _has_own_loader(module: Any) -> bool:
-    """Return whether a loader has made a module whose class a new interpreter does not have either."""
+    """Return whether a loader has made a module of a class that a new interpreter cannot import either."""
     loader: Any = getattr(getattr(module, "__dict__", {}).get("__spec__"), "loader", None)
     cls = loader if isinstance(loader, type) else type(loader)
     return comes_by_value(cls.__module__)
@@ -178,7 +178,7 @@ def _is_found(name: str, place: str, roots: Container[str]) -> bool:
 
 
 def _specs(name: str, path: Any) -> Iterator[Any]:
-    """Yield what each finder on `sys.meta_path` that finds this module returns, in their order."""
+    """Yield the specs that the finders on `sys.meta_path` return for this module, in their order."""
     for finder in sys.meta_path:
         try:
             spec = finder.find_spec(name, path)

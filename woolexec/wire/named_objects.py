@@ -1,9 +1,9 @@
 """
-Objects of the program that pickle as the name of a global: sentinels, and other objects of which there is only one.
+Objects of the program that are pickled as the name of a global: sentinels, and other singletons.
 
-Their ``__reduce__`` returns a text, the name under which their module has them; so does that of the `sentinel` of
-Python 3.15.  A worker cannot import the module, so class and state travel as well, and each process has one object for
-each name: in the process that the object comes from, it is that object itself.
+Their ``__reduce__`` returns a string: the name of the object in its module.  The `sentinel` of Python 3.15 does this
+too.  A worker cannot import the module, so class and state are sent as well.  Each process has one object for each
+name; in the process that the object comes from, it is that object itself.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def find_sentinel(module: str, name: str, text: str) -> Any:
 
 
 def complete(obj: Any, state: Any) -> None:
-    """Set the state of an object if `find` has created it; leave one that was here as it is."""
+    """Set the state of an object if `find` has created it; leave an object that already existed unchanged."""
     if _incomplete.pop(id(obj), None) is None or not state:
         return
     attributes, slots = state if type(state) is tuple else (state, None)
@@ -79,7 +79,7 @@ def _look_up(module: str, name: str) -> Any:
     if (module, name) in _arrived:
         return _arrived[module, name]
     first, *rest = name.split(".")
-    # Not `getattr`: a worker would ask its caller for the name.
+    # Not `getattr`: in a worker, it would request the name from the caller.
     found = getattr(sys.modules.get(module), "__dict__", {}).get(first)
     try:
         return reduce(getattr, rest, found)
@@ -88,7 +88,7 @@ def _look_up(module: str, name: str) -> Any:
 
 
 def _keep(module: str, name: str, obj: Any) -> None:
-    """Note an object that was created here; in a worker also as a global, so that tasks can pickle it."""
+    """Record an object that was created here; in a worker also as a global, so that tasks can pickle it."""
     if not unpickling.is_worker:
         return  # a value that returns to the caller must not change the caller's globals
     _arrived[module, name] = obj

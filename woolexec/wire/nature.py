@@ -1,4 +1,4 @@
-"""What is known of an object before it is pickled, by a look at the first objects in it."""
+"""Choose how to pickle an object, from its class and the first objects in it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ WALKED = 1 << 16
 """Minimum size, in bytes, of a pickle that has more than one frame."""
 
 BULKY = 1
-"""Large `bytes`, texts or data of arrays are part of its pickle: that is written in pieces, others faster in one."""
+"""Its pickle contains large `bytes`, strings or array data, so it is written in pieces; others are faster in one."""
 
 WITH_REDUCERS = 2
-"""Its own reducer would copy its data, and ours does not."""
+"""Its own reducer would copy its data; ours does not."""
 
 BY_VALUE = 4
-"""It is of a module that travels by value."""
+"""It belongs to a module that travels by value."""
 
 
 _OF_POLARS = "polars."
-"""What the modules of classes begin with that make one `bytes` of all their data when they are pickled."""
+"""Prefix of the modules whose classes are pickled with all their data as one `bytes`."""
 
 
 def nature_of(obj: Any, depth: int = 4) -> int:
-    """Return what is known of an object, and of the first objects in it, as a sum of the constants above."""
+    """Return which constants above apply to an object, or to the first objects in it, as their sum."""
     cls: Any = type(obj)
     if cls is tuple or cls is list:
         found = 0

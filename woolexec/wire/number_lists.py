@@ -1,4 +1,4 @@
-"""Pickle many numbers without a look at each of them: what the pickler has memoized says whether there is more."""
+"""Pickle many numbers without checking each: the pickler's memo shows whether there were other objects."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _NUMBERS = frozenset({type(None), bool, int, float})
 
 
 class _NumbersPickler(pickle.Pickler):
-    """Pickles no object that says itself how it is pickled."""
+    """Refuses objects that define how they are pickled."""
 
     def reducer_override(self, obj: object) -> NoReturn:
-        """Refuse an object that is neither a number, a text nor a container."""
+        """Refuse an object that is neither a number, a string nor a container."""
         raise pickle.PicklingError
 
 
 def dumps_numbers(values: Sequence[Any], within: object, containers: int) -> bytes | File | Parts | None:
     """
-    Pickle an object that contains some values if they all are numbers or None; return None if there is another.
+    Pickle an object that contains these values if all of them are numbers or None; otherwise return None.
 
-    The pickler memoizes all others but the empty tuple: so nobody need look at the type of each value, which takes
-    longer than to pickle it.
+    The pickler memoizes all other objects except the empty tuple, so the types of the values need not be checked, which
+    would take longer than pickling them.
 
-    :param within: the object; what else is in it are numbers
-    :param containers: how many containers it consists of, itself and the list of values among them
+    :param within: the object; its other contents are numbers
+    :param containers: number of containers in it, including itself and the list of values
     """
-    for value in (values[0], values[len(values) // 2], values[-1]):  # usually they are of one kind
+    for value in (values[0], values[len(values) // 2], values[-1]):  # usually all are of one type
         if type(value) not in _NUMBERS:
             return None
     file = BytesIO()

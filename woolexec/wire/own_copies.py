@@ -1,12 +1,12 @@
 """
-What each call of a task must have for itself: its copy of the callable's state, and of the items of a map.
+Objects that each call must have for itself: copies of the callable's state, and of the items of a map.
 
 In the standard library's pool, callable and arguments are pickled for each call.  Here a callable is sent to a worker
-once, and the items of a map are pickled together, so that what one call changes could be seen by the next one, whenever
-both happen to be in one worker, or in one batch.
+once, and the items of a map are pickled together.  Without further measures, one call could see what another call in
+the same worker or batch has changed.
 
 - `has_state`: a bound method, a `partial` or a callable object that a call may change.  A worker unpickles it for each
-  call.  Functions and classes have none: they are definitions, of which each process has one.
+  call.  Functions and classes have no state in this sense: they are definitions, and each process has one of each.
 - `share`: two items of a map contain the same object, which a call may change.  These items are pickled separately.
 """
 
@@ -62,7 +62,7 @@ _CONSTANT = frozenset(
         ("zoneinfo", "ZoneInfo"),
     }
 )
-"""Classes whose instances are not changed by using them, or of which each process has one for each name."""
+"""Classes whose instances do not change in use, or exist once per name in each process."""
 
 _NESTING, _LEVELS = 8, 64
 _PER_ITEM = 256
@@ -70,9 +70,9 @@ _PER_ITEM = 256
 
 def has_state(fn: Any, payload: Any = b"") -> bool:
     """
-    Return whether a call of this callable may change what the next call finds in it.
+    Return whether a call of this callable may change its state for the next call.
 
-    :param payload: its pickle: what is pickled as the name of a global is in each process once
+    :param payload: its pickle; a callable pickled as the name of a global exists once in each process
     """
     if type(fn) is FunctionType or (payload.__class__ is bytes and payload.endswith(NAMED)):
         return False
@@ -80,7 +80,7 @@ def has_state(fn: Any, payload: Any = b"") -> bool:
 
 
 def _is_constant(value: Any, nesting: int) -> bool:
-    """Return whether nothing in a value can be changed by using it; no for what is nested deeper."""
+    """Return whether a value cannot change in use; False if it is nested more deeply than `nesting` levels."""
     cls = type(value)
     if cls in _ATOMS:
         return True
@@ -104,7 +104,7 @@ def _is_constant(value: Any, nesting: int) -> bool:
 
 
 def is_kind_constant(cls: type) -> bool:
-    """Return whether the instances of a class cannot be changed by using them."""
+    """Return whether the instances of a class do not change in use."""
     if cls in _ATOMS or cls is _lru_cache_wrapper or issubclass(cls, _DEFINITIONS):
         return cls is not BuiltinFunctionType
     module = cls.__module__
@@ -115,11 +115,11 @@ def is_kind_constant(cls: type) -> bool:
 
 def share(items: Sequence[Any], *, star: bool) -> bool:
     """
-    Return whether two items may contain the same object, and that object may be changed.
+    Return whether two items may contain the same object, and a call may change that object.
 
-    The answer is also yes if the items are so large that pickling them separately is no loss.
+    Also return True if the items contain so many objects that pickling them separately costs little.
 
-    :param star: each item is a tuple of arguments, which itself is nobody else's
+    :param star: each item is a tuple of arguments that nothing else uses
     """
     level: Any = chain.from_iterable(items) if star else items
     if not isinstance(level, list):

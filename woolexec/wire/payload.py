@@ -50,7 +50,7 @@ INLINE_LIMIT = 2**31 - 2**20
 """Maximum size, in bytes, of a payload inside a frame."""
 
 _WORTH_IT = 64 * 1024 * 1024
-"""Bytes above which a payload gets any descriptor that is left: peers limit such payloads in frames (`HugeBatches`)."""
+"""Bytes above which a payload uses even one of the last descriptors: peers limit those in frames (`HugeBatches`)."""
 
 _FEW = 4
 """Maximum number of parts that are read separately."""
@@ -64,7 +64,7 @@ lend: Callable[[Sequence[Any]], File | None] | None = None
 """Writes the parts of a payload to a file that is used again, if possible.  Set by `socket_stream`."""
 
 lenders: set[int] = set()
-"""The ids of what makes use of spare files in this process: engines, or the worker that it is."""
+"""Ids of the objects that use spare files in this process: its engines or, in a worker, the worker."""
 
 spares: deque[tuple[int, int, int, int]] = deque()  # see `spare_files`
 
@@ -74,9 +74,9 @@ _FEW_PARTS, _LEAST = 1000, 256
 
 def check_parts(extent: Sequence[int], size: int) -> None:
     """
-    Check that a payload of `size` bytes, of another process, has no more parts than ours would have.
+    Check that a payload of `size` bytes from another process has no more parts than one made here would have.
 
-    :raises ValueError: if it has: each part takes time
+    :raises ValueError: if it has more, because each part takes time
     """
     if len(extent) > _FEW_PARTS and size < len(extent) * _LEAST:
         raise ValueError(f"a payload of {size} bytes has {len(extent)} parts")
@@ -84,7 +84,7 @@ def check_parts(extent: Sequence[int], size: int) -> None:
 
 class Parts:
     """
-    A payload in ordinary memory: body and buffers, which nothing in this process changes.
+    A payload in ordinary memory: body and buffers, which this process never changes.
 
     `extent` is the sizes of the parts, in bytes.
     """
@@ -104,7 +104,7 @@ class Parts:
         """
         Split data that was read into body and buffers.
 
-        :param is_ours: the data is in memory of its own, so large parts need not be copied
+        :param is_ours: the data is in a separate buffer, so large parts need not be copied
         :raises ValueError: if the sizes do not add up
         """
         view, parts, pos = memoryview(data), [], 0
@@ -189,9 +189,9 @@ class File:
         """
         Return the body and each buffer, in private and writable memory.
 
-        Large buffers share one map; each of the others has memory of its own, so that it does not keep the map alive.
+        Large buffers share one map; the others are copied, so that they do not keep the map alive.
 
-        :param is_brief: the caller says by `unpickled` when it no longer needs them
+        :param is_brief: the caller calls `unpickled` when it no longer needs them
         :raises ValueError: if the file is too short
         """
         if not is_brief:
@@ -209,7 +209,7 @@ class File:
         return [cuts[0], *(cut if len(cut) >= LARGE else bytearray(cut) for cut in cuts[1:])]
 
     def unpickled(self, buffers: Sequence[Any]) -> None:
-        """Note that the file has been unpickled, and that nothing refers to its parts but to these buffers."""
+        """Record that the file has been unpickled, and that only these buffers still refer to its parts."""
         self._is_unpickled = True
         self._is_viewed |= memoryview in map(type, buffers)
 
@@ -231,7 +231,7 @@ def _map(fd: int, size: int) -> mmap.mmap:
     """
     Map a file as private memory.
 
-    :raises OSError: if there is no descriptor or no address space left for it
+    :raises OSError: if no descriptor or no address space is left
     """
     if KEEPS_DESCRIPTOR and is_scarce(fd):
         raise OSError(errno.EMFILE, "few descriptors are left")
@@ -258,8 +258,9 @@ def _block(size: int) -> bytearray | mmap.mmap:
     """
     Return private memory for a buffer.
 
-    A few large buffers are allocated in the heap, whose pages are already warm.  Many of them would make the heap grow,
-    and it hardly ever shrinks: further ones are maps, whose memory returns to the system when they are freed.
+    A few large buffers are allocated in the heap, whose pages are already mapped.  Many of them would make the heap
+    grow, and it hardly ever shrinks.  So further buffers are memory maps, whose memory returns to the system when they
+    are freed.
     """
     if size < LARGE:
         return bytearray(size)
@@ -272,7 +273,7 @@ def _block(size: int) -> bytearray | mmap.mmap:
 
 
 class PicklePieces:
-    """A large pickle in the pieces in which the pickler wrote it, into this, without copying large `bytes`."""
+    """A file for a pickler that keeps the pieces of a large pickle, without copying large `bytes`."""
 
     __slots__ = ("parts", "write")
 
@@ -290,10 +291,10 @@ class PicklePieces:
 
 def pack(body: bytes | PicklePieces, buffers: Sequence[Any], *, lends: bool = False) -> bytes | File | Parts:
     """
-    Make a payload of a pickle and its out-of-band buffers, which are copied once.
+    Make a payload from a pickle and its out-of-band buffers, which are copied once.
 
-    :param lends: its receiver unpickles it once, so it may be written to a file that is used again
-    :raises OSError: if it is too large for anything but a memory file, and none can be created
+    :param lends: the receiver unpickles it once, so it may be written to a file that is used again
+    :raises OSError: if it needs a memory file, and none can be created
     """
     size = len(body) + sum(map(len, buffers))
     if size >= LARGE:
@@ -315,7 +316,7 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False, folder: str | Non
     """
     Write a body and its buffers to a memory file.
 
-    :param parts: those: `bytes`, views of bytes, or `PicklePieces`
+    :param parts: body and buffers: `bytes`, views of bytes, or `PicklePieces`
     :param at_all_costs: write it even if descriptors are scarce
     :param folder: write it to a file without a name in this folder, on disk
     :raises OSError: if no descriptor or no memory is left
@@ -345,7 +346,7 @@ def spill(payload: Any, folder: str) -> File:
 
 
 def laid_out(parts: Sequence[Any], extent: Sequence[int]) -> list[Any]:
-    """Return the pieces that fill a memory file: parts, each with what aligns the next one."""
+    """Return the pieces that fill a memory file: the parts, and padding that aligns each of them."""
     pieces: list[Any] = []
     for part, size in zip(parts, extent, strict=True):
         if part.__class__ is PicklePieces:
@@ -369,11 +370,11 @@ def attach(
     frame: Any, payload: bytes | File | Parts, arena: RingBuffer | None = None, *, files: bool = True
 ) -> File | None:
     """
-    Attach a payload to its frame in the way in which the transport can carry it: beside, in a ring buffer, or within.
+    Attach a payload to its frame as the transport can carry it: as a file, in a ring buffer, or in the frame itself.
 
-    :param arena: the transport's ring buffer for payloads of middle size, if this thread may write to it
-    :param files: whether the transport carries files beside frames; if not, their contents are put into the frame
-    :return: the file to send beside the frame
+    :param arena: the transport's ring buffer for payloads of medium size, if this thread may write to it
+    :param files: whether the transport can send files separately; if not, their contents are put into the frame
+    :return: the file to send with the frame
     """
     if isinstance(payload, File):
         if files:
@@ -394,5 +395,5 @@ def attach(
 
 
 def announce(frame: Any, payload: File | Parts) -> None:
-    """Say in a frame what it needs to know of its payload, which is sent separately."""
+    """Describe in a frame its payload, which is sent separately."""
     frame.extent, frame.payload = payload.extent, b""

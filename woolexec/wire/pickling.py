@@ -7,7 +7,8 @@ Guarantees:
 3. Buffers of at least `payload.APART` bytes are pickled out of band and copied once, into a memory file or into the
    payload.
 4. `bytes` of at least `payload.APART` bytes that are an argument or the result itself are pickled out of band and not
-   copied at all before they are written: they cannot change.  Larger ones (64 KiB) inside of containers are not either.
+   copied at all before they are written: they cannot change.  `bytes` of 64 KiB or more inside containers are not
+   copied either.
 5. Arrays arrive writable, even if they are read-only here, as they do from the standard library's pool up to Python
    3.13; no array shares its memory with another object.
 """
@@ -45,7 +46,7 @@ _GLOBAL = b"\x93"
 _MEMOIZE = 0x94
 
 _STEPS = 20_000
-"""Maximum number of frames, large strings and marks of a pickle that are looked at one by one."""
+"""Maximum number of frames, large strings and marks of a pickle that are examined one by one."""
 
 _CONNECTION = b"multiprocessing.connection"
 
@@ -92,7 +93,7 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | 
 
 
 def _dumps_futures(args: tuple[Any, ...]) -> Unbound | None:
-    """Pickle arguments that are futures and atoms; None if there are others.  It takes a fifth of the usual time."""
+    """Pickle arguments that are futures and atoms, in a fifth of the usual time; None if there are others."""
     numbers: dict[int, Input] = {}
     inputs: list[Any] = []
     replaced: list[Any] = []
@@ -159,12 +160,12 @@ def dumps(
     :param least: minimum size in bytes of a buffer that is pickled out of band
     :param is_outcome: the pickle goes to another task or to a future, where it must not change globals of functions
     :param goes_home: the pickle goes to the process that this worker's classes of ``__main__`` came from, so that these
-        need not travel
+        need not be sent
     :param is_function: `obj` is a function that is to be called
     :param needs: receives the large globals that `obj` names, if it travels by value; None: they are part of the pickle
     :param inputs: receives the futures in `obj`, for each of which the pickle has a number; None: they are an error
     :param keeps_flags: read-only arrays stay read-only, unless something in `obj` travels by value
-    :raises Exception: whatever pickling raises, with a note that says what failed; `obj` may run any code
+    :raises Exception: any exception raised by pickling, with a note that says what failed; `obj` may run any code
     """
     buffers: list[Any] = []
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
@@ -198,14 +199,14 @@ _FOR_WORKERS = _ARGUMENTS, _FUNCTION
 
 
 class Pickled:
-    """A value pickled separately, because others that travel with it cannot be pickled, or may fail to unpickle."""
+    """A value pickled separately from others, because one of them may fail to pickle or to unpickle."""
 
     __slots__ = ("_body", "_buffers", "_load")
 
     def __init__(self, body: bytes, buffers: Sequence[Any] = (), load: Callable[..., Any] | None = None) -> None:
         self._body = body
         self._buffers = buffers
-        self._load = load  # None: as this process unpickles
+        self._load = load  # None: this process's function
 
     @classmethod
     def of(cls, value: object, *, goes_home: bool = False) -> Pickled:
@@ -221,9 +222,9 @@ class Pickled:
 
     def load(self) -> Any:
         """
-        Unpickle it.
+        Unpickle the value.
 
-        :raises Exception: whatever unpickling raises; it may run any code
+        :raises Exception: any exception raised by unpickling, which may run any code
         """
         load = self._load or unpickling.load
         return load(self._body, buffers=self._buffers) if self._buffers else load(self._body)
@@ -273,7 +274,7 @@ def _dump(
                 pickle.Pickler(body, 5, buffer_callback=is_inline).dump(obj)
             else:
                 body = pickle.dumps(obj, 5, buffer_callback=is_inline)
-                if _GLOBAL not in body:  # it names no class and no function: the usual case
+                if _GLOBAL not in body:  # the usual case: it refers to no class or function
                     return body
             if not _names_by_value(body):
                 if _needs_reducers(body):
@@ -289,7 +290,7 @@ def _dump(
                 return body
         except Exception:  # see below
             pass
-    except Exception:  # whatever the object's own code raises: cloudpickle may succeed
+    except Exception:  # the object's own code may raise anything, and cloudpickle may succeed
         pass
     with_reducers = True
     buffers.clear()
@@ -335,14 +336,14 @@ def _holds(body: bytes | PicklePieces, word: bytes) -> bool:
     """
     Return whether a word occurs in a pickle; it may be missed inside `bytes`, strings and buffers of 64 KiB or more.
 
-    The pickler writes those between its frames, where they are skipped.  `rfind` takes half the time of `in`.
+    The pickler writes these between its frames, and this skips them.  `rfind` takes half the time of `in`.
     """
     if isinstance(body, PicklePieces):
         return any(piece.rfind(word) >= 0 for piece in _frames(body.parts))
     end, pos = len(body), 2
     if end < WALKED:
         return body.rfind(word) >= 0
-    for _ in range(_STEPS):  # somebody may have written very many small ones
+    for _ in range(_STEPS):  # there may be very many small ones
         if pos >= end:
             return False
         opcode, width = body[pos], _LARGE_OPCODES.get(body[pos])
@@ -360,7 +361,7 @@ def _holds(body: bytes | PicklePieces, word: bytes) -> bool:
 
 
 def _frames(pieces: list[bytes]) -> Iterator[bytes]:
-    """Yield the pieces of a pickle without those that are large `bytes` or strings, whose sizes are announced."""
+    """Yield the pieces of a pickle except large `bytes` and strings, which follow a piece that ends with their size."""
     last = b""
     for piece in pieces:
         size = len(piece)

@@ -1,8 +1,8 @@
 """
 Arrow arrays, batches and tables as plain data in pickles.
 
-pyarrow's own functions for unpickling take any buffers, and would read past their ends.  Here an array is made by
-``Array.from_buffers`` and validated in full, with its offsets and indices, before anything reads it.
+pyarrow's own unpickling functions accept any buffers, and might read past their ends.  Here an array is made by
+``Array.from_buffers`` and fully validated, with its offsets and indices, before it is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _MOST = 1 << 48
-"""Above every length and offset, in elements: more than there is memory for, and far from overflow in bytes."""
+"""Upper bound of lengths and offsets, in elements: more than fits into memory, but too small to overflow in bytes."""
 
 
 def _arrow() -> Any:
@@ -105,4 +105,4 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "pyarrow.lib:py_buffer": _buffer,
     **{f"pyarrow.lib:{name}": _named(name) for name in _TYPES},
 }
-"""What takes the place of pyarrow's functions, by their references in pickles."""
+"""Replacements for pyarrow's functions, by their references in pickles."""

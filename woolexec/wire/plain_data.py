@@ -1,8 +1,8 @@
 """
-What counts as plain data in a pickle: numbers, text, bytes, containers, dates, paths, numpy and Arrow arrays.
+Plain data in a pickle: numbers, text, bytes, containers, dates, paths, numpy and Arrow arrays.
 
-A reference to something that creates plain data is not looked up: our own constructor takes its place, which checks
-its arguments.  The exceptions of Python and woolexec are looked up, as classes.
+A reference to a function or class that creates plain data is not looked up: a constructor of ours replaces it, which
+checks its arguments.  The exceptions of Python and woolexec are looked up, as classes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SAME = {
     "decimal:Decimal": "decimal",
     "fractions:Fraction": "fractions",
 }
-"""Classes whose arguments need no check, with the modules that have them."""
+"""Classes whose arguments need no check, with their modules."""
 
 EXCEPTIONS = frozenset(
     {"builtins", "_pickle", "concurrent.futures._base", "concurrent.futures.process", "woolexec.errors"}
@@ -44,7 +44,7 @@ class Constructor:
     """
     Creates plain data while a pickle is read, in place of the class or function that the pickle names.
 
-    :param make: called with the arguments that the pickle has
+    :param make: called with the arguments in the pickle
     """
 
     __slots__ = ("make",)
@@ -53,7 +53,7 @@ class Constructor:
         self.make = make
 
     def __call__(self, *args: Any) -> Any:
-        """Create it."""
+        """Create the object."""
         return self.make(*args)
 
 
@@ -61,7 +61,7 @@ _made: dict[str, Constructor] = {}
 
 
 def find(module: str, name: str) -> Any:
-    """Return what takes the place of a reference in a pickle; None if it does not create plain data."""
+    """Return the replacement for a reference in a pickle; None if the reference does not create plain data."""
     key = f"{module.replace('numpy._core', 'numpy.core')}:{name}"
     constructor = _made.get(key)
     if constructor is not None:
@@ -138,7 +138,7 @@ class Dtype:
 
 
 class Shell:
-    """A stand-in for an array that is not contiguous, until its state has come."""
+    """A stand-in for an array that is not contiguous, until its state has been read."""
 
     __slots__ = ("array",)
 
@@ -183,4 +183,4 @@ _CHECKED: dict[str, Callable[..., Any]] = {
     "woolexec.base_error:rebuild": _error,
     **plain_arrow.CONSTRUCTORS,
 }
-"""Functions that check their arguments, by the reference that they take the place of."""
+"""Functions that check their arguments, by the reference that they replace."""

@@ -1,9 +1,9 @@
 """
 Outcomes of peers that the caller does not trust: ``PeerPoolExecutor(results="plain")``.
 
-Values are plain data (see `plain_data`).  Exceptions are those of Python and woolexec, without attributes of their own,
-or a `RemoteError`; only an `Exception` may arrive, so that a peer cannot end the program with a `SystemExit`.
-Everything else is an error of the one future, item or part of a map that it came for.
+Values are plain data (see `plain_data`).  Exceptions are those of Python and woolexec, without further attributes, or a
+`RemoteError`.  Only an `Exception` is accepted, so that a peer cannot end the program with a `SystemExit`.  Anything
+else is an error of the one future, item or part of a map for which it arrived.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def load(data: Any, *, buffers: Any = None) -> Any:
         return _Result(data, _REFUSAL, buffers=buffers).load()
     except pickle.UnpicklingError:
         raise
-    except Exception as exc:  # in Python's unpickler, or in a constructor
+    except Exception as exc:  # raised by Python's unpickler or a constructor
         raise pickle.UnpicklingError(f"this is not {_REFUSAL}: {type(exc).__name__}: {_line(exc)}") from exc
 
 
@@ -70,7 +70,7 @@ def load_failure(payload: Any) -> BaseException:
         end.__cause__ = RemoteTraceback(_lines(text))
     except pickle.UnpicklingError:
         raise
-    except Exception as exc:  # whatever is missing or of another type
+    except Exception as exc:  # something is missing or of another type
         raise pickle.UnpicklingError(f"the peer has sent an invalid error: {type(exc).__name__}: {_line(exc)}") from exc
     return exc
 
@@ -94,7 +94,7 @@ def _known(node: dict[str, Any]) -> Exception | None:
     for make in (_from_pickle, _from_parts):
         try:
             exc = make(node)
-        except Exception:  # a class of the program, arguments that are not plain data or do not fit, or nonsense
+        except Exception:  # a class of the program, arguments that are not plain data or do not fit, or invalid data
             continue
         if isinstance(exc, Exception) and not isinstance(exc, BaseExceptionGroup):
             return exc
@@ -141,13 +141,13 @@ def _lines(text: str) -> str:
 
 
 def untrusted(payload: Any) -> Untrusted:
-    """Mark what a peer has sent."""
+    """Mark a payload that a peer has sent."""
     return Untrusted(payload, load, load_failure)
 
 
 def log_fields(record: Any) -> dict[str, Any]:
     """
-    Return the fields of a logging record that are plain data, and nothing that its handlers would call.
+    Return the fields of a logging record that are plain data, without any that its handlers would call.
 
     :raises UnpicklingError: if it is not a record
     """

@@ -1,12 +1,12 @@
 """
-What a worker prints, on its way to the engine: the pipes that stand for its standard output and standard error.
+The encoding of a worker's output in the pipes to the engine, which replace its standard output and standard error.
 
-What is printed by Python code of a task is a *record*: `MAGIC`, a header that names the task, and the text.  Both
-streams use the first pipe for them, so that they keep their order.  All other bytes in a pipe were written to its
-descriptor: by C code, or by other processes.
+Output that Python code of a task prints is sent as a *record*: `MAGIC`, a header that names the task, and the text.
+Both streams send their records through the first pipe, so that they keep their order.  All other bytes in a pipe were
+written to its descriptor: by C code, or by other processes.
 
-A record is at most as long as what a pipe takes as a whole, so records are never mixed.  A process that writes the
-bytes of a record to a descriptor can only claim to be another task of the same worker.
+A record is never longer than an atomic write to a pipe, so records are never mixed.  A process that writes the bytes of
+a record to a descriptor can only claim to be another task of the same worker.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STDOUT, STDERR = 1, 2
-"""The streams: their descriptors, as everywhere."""
+"""The streams, by their usual descriptors."""
 
 MAGIC = b"\0\xf5woolexec\xf5\0"
 _HEADER = struct.Struct("<QQBBH")
-"""Of a record: the call, who writes, the stream, whether the line goes on in the next record, and the text's size."""
+"""Of a record: the call, the writer, the stream, whether the line goes on in the next record, and the text's size."""
 
 _HEAD = len(MAGIC) + _HEADER.size
 
@@ -32,10 +32,10 @@ LONGEST = WHOLE - _HEAD
 """Maximum size of the text of a record, in bytes."""
 
 LINE = 1 << 16
-"""Size, in bytes, from which a line that has not ended is passed on."""
+"""Minimum size, in bytes, at which an incomplete line is passed on."""
 
 _LOST = 0
-"""In place of the stream: the text is the number of bytes that were dropped, 8 bytes long."""
+"""Given as the stream if the text is the number of bytes that were dropped, as 8 bytes."""
 
 _PARTS = 64
 """Maximum number of long lines that are being put together."""
@@ -62,9 +62,9 @@ def end_of_lines(text: bytes) -> int:
 
 class Printed:
     """
-    Some whole lines.
+    Some complete lines.
 
-    :ivar call: the call that has printed them; None if nobody knows
+    :ivar call: the call that has printed them; None if unknown
     :ivar lost: bytes that were dropped before them
     """
 
@@ -76,19 +76,19 @@ class Printed:
 
 class Decoder:
     """
-    Takes apart what comes out of one pipe.
+    Decodes the contents of one pipe.
 
-    :param stream: for which descriptor the pipe stands
+    :param stream: the descriptor that the pipe replaces
     """
 
     def __init__(self, stream: int) -> None:
         self._stream = stream
-        self._rest = b""  # the beginning of a record, or of what may become one
-        self._line = b""  # one that has not ended, of C code or another process
+        self._rest = b""  # the beginning of a record, or of a possible one
+        self._line = b""  # an incomplete line of C code or another process
         self._parts: dict[tuple[int, int, int], bytes] = {}
 
     def feed(self, data: bytes) -> list[Printed]:
-        """Return the lines that are complete with this data; those of one source that follow each other are one."""
+        """Return the lines that this data completes; consecutive lines of one source are joined."""
         joined: list[Printed] = []
         for each in self._decode(self._rest + data):
             last = joined[-1] if joined else None
@@ -99,12 +99,12 @@ class Decoder:
         return joined
 
     def end_line(self) -> list[Printed]:
-        """Complete the line of C code or another process that has not ended, if there is one."""
+        """Complete the unfinished line of C code or another process, if there is one."""
         line, self._line = self._line, b""
         return [Printed(None, self._stream, line + b"\n")] if line else []
 
     def end(self) -> list[Printed]:
-        """Complete all lines: nobody writes any more."""
+        """Complete all lines, when all writers have closed the pipe."""
         self._line += self._rest
         left = [Printed(call or None, stream, text + b"\n") for (call, _, stream), text in self._parts.items()]
         self._parts.clear()
@@ -119,7 +119,7 @@ class Decoder:
                 self._rest = data[at:]
                 return
             call, writer, stream, goes_on, size = _HEADER.unpack_from(data, at + len(MAGIC))
-            if stream > STDERR or size > LONGEST:  # somebody has printed the magic number
+            if stream > STDERR or size > LONGEST:  # the magic number was printed by the user
                 yield from self._raw(MAGIC)
                 pos = at + len(MAGIC)
                 continue

@@ -34,7 +34,7 @@ _SMALL = 4096
 """Maximum size, in bytes, of messages whose number of fields need not be limited."""
 
 _FIELDS = 2048
-"""Maximum number of fields in a larger message: each of ours comes once, or is one of `_TEXTS` strings."""
+"""Maximum number of fields in a larger message: each of ours occurs once, or is one of `_TEXTS` strings."""
 
 _ELEMENTS = 1 << 20
 """Maximum number of elements of a packed field: sizes of that many buffers, each of 4 KiB or more, or numbers of
@@ -210,7 +210,7 @@ class Message:
         """
         Decode the fields in ``data[pos:end]``; unknown ones are skipped.
 
-        :raises ValueError: if one cannot be decoded, or there are more than in any message of ours
+        :raises ValueError: if a field cannot be decoded, or there are more than in any message of ours
         """
         if end - pos > _SMALL:
             cls._check_fields(data, pos, end)
@@ -256,7 +256,7 @@ class Message:
 
     @classmethod
     def _check_fields(cls, data: bytes | bytearray, pos: int, end: int) -> None:
-        """Check that there are not very many fields, and no field twice that takes long."""
+        """Check that there are not too many fields, and that no expensive field occurs twice."""
         seen: set[int] = set()
         for _ in range(_FIELDS):
             if pos >= end:
@@ -268,7 +268,7 @@ class Message:
             elif wire == 0:
                 _, pos = read_varint(data, pos)
             else:
-                size = _WIDTHS.get(wire, 0)  # 0: `parse` says what is wrong
+                size = _WIDTHS.get(wire, 0)  # 0: `parse` reports the error
             pos += size
             if tag in seen and tag in cls.BY_TAG and cls.BY_TAG[tag][1] is not STRINGS:
                 raise ValueError(f"{cls.__name__}: field {tag >> 3} came twice")

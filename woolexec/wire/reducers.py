@@ -30,7 +30,7 @@ _USUAL = _NEEDLESS | {"multiprocessing", "socket", "_socket", "torch"}
 """Modules of classes that multiprocessing itself registers reducers for, and torch, whose pickles name it."""
 
 own: dict[type, Callable[[Any], Any]] = {}
-"""Our own reducers that modules above this one add, by class; they return None for what needs no special treatment."""
+"""Our own reducers that modules above this one add, by class; they return None for an object that needs none."""
 
 _reduction: Any = None
 _seen = (0, False)
@@ -47,7 +47,7 @@ def registered() -> dict[type, Any]:
 
 
 def has_foreign(reducers: dict[type, Any]) -> bool:
-    """Return whether there are reducers other than those that multiprocessing registers itself, also for sockets."""
+    """Return whether there are reducers other than those that multiprocessing registers, which include sockets."""
     global _seen  # a cache, as above
     if _seen[0] != len(reducers):
         # Use a copy: another thread may be registering more.
@@ -56,7 +56,7 @@ def has_foreign(reducers: dict[type, Any]) -> bool:
 
 
 def has_torch(reducers: dict[type, Any]) -> bool:
-    """Return whether torch has registered its reducers, which it does all at once."""
+    """Return whether torch has registered its reducers; it registers all at once."""
     torch = sys.modules.get("torch")
     return torch is not None and getattr(torch, "Tensor", None) in reducers
 
@@ -75,12 +75,13 @@ def needed() -> dict[Any, Any]:
 
 def inheriting(kept: list[Any] | None = None) -> AbstractContextManager[object]:
     """
-    Within this, what `multiprocessing` shares with child processes only by inheritance can be pickled.
+    Within this, objects of `multiprocessing` that are shared only by inheritance can be pickled.
 
-    :param kept: receives what must live as long as workers unpickle it; None: one worker unpickles it once
+    :param kept: receives objects that must live as long as workers may unpickle the pickle; None: one worker unpickles
+        it once
     """
     if all(imported(f"multiprocessing.{name}") is None for name in ("synchronize", "heap", "connection")):
-        return nullcontext()  # there can be nothing of the kind
+        return nullcontext()  # there are no such objects
     from woolexec.wire.lending import lending
 
     return lending(kept)
@@ -100,7 +101,7 @@ def dumps(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool], inputs:
     Pickle with the C pickler and all reducers.
 
     :param inputs: receives the futures in `obj`; None: they are an error
-    :raises Exception: whatever pickling raises; `obj` may run any code
+    :raises Exception: any exception raised by pickling; `obj` may run any code
     """
     file = io.BytesIO()
     pickler: Any = (pickle.Pickler if inputs is None else _Pickler)(file, 5, buffer_callback=is_inline)

@@ -2,16 +2,16 @@
 Unpickling of plain data and, for workers of peers with an allow list, of references to the functions on that list.
 
 Guarantees:
-1. A reference is looked up only if it is on the list, or is an exception of Python or woolexec; in place of what
-   creates plain data there is a constructor of `plain_data`.
-2. Nothing is called but these constructors, these exceptions, and classes that are on the list.
+1. A reference is looked up only if it is on the list, or is an exception of Python or woolexec; references that create
+   plain data are replaced by constructors of `plain_data`.
+2. Only these constructors, these exceptions, and classes on the list are called.
 3. No existing object is changed: the opcode BUILD, which sets an object's state, works only on our stand-ins, and
    items are added only to containers that the pickle itself has created.
 4. Arrays consist of numbers, text and dates only: numpy's own functions would accept pointers as objects.
 5. Only a function that is on the list is run as a task.
 
-It is based on Python's unpickler written in Python, several times slower than the one in C, in which the second and
-third guarantee cannot be enforced.
+It is based on the unpickler that Python has in Python code.  The one in C is several times faster, but cannot enforce
+the second and third guarantee.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ALLOW = "WOOLEXEC_WORKER_ALLOWS"
 """The environment variable with the list; set only for workers of such peers."""
 
-_InPython: Any = pickle._Unpickler  # documented only by its source
+_InPython: Any = pickle._Unpickler  # not documented
 
 _CONTAINERS = frozenset({dict, OrderedDict, Counter, list, deque, set})
 """Types of which every object in a pickle was created by that pickle."""
@@ -76,7 +76,7 @@ class Careful(_InPython):  # type: ignore[misc]  # it has no type information
         """
         Set the state of the object on top of the stack.
 
-        :raises UnpicklingError: if that is anything but a stand-in of ours
+        :raises UnpicklingError: if the object is not one of our stand-ins
         """
         state = self.stack.pop()
         target = self.stack[-1]
@@ -87,7 +87,7 @@ class Careful(_InPython):  # type: ignore[misc]  # it has no type information
             self._replace(target)
 
     def _replace(self, shell: Shell) -> None:
-        """Put an array in place of its stand-in, which has been memorized a few objects ago."""
+        """Replace a stand-in by its array, in the memo too, where the stand-in is among the last few objects."""
         self.stack[-1] = shell.array
         for key in reversed(self.memo):
             if self.memo[key] is shell:
@@ -96,7 +96,7 @@ class Careful(_InPython):  # type: ignore[misc]  # it has no type information
 
     def check_callable(self, function: Any) -> None:
         """
-        Check what the pickle calls.
+        Check a callable that the pickle calls.
 
         :raises UnpicklingError: if it is neither a constructor of plain data nor a class
         """
@@ -105,7 +105,7 @@ class Careful(_InPython):  # type: ignore[misc]  # it has no type information
 
     def check_container(self, target: Any) -> None:
         """
-        Check what the pickle adds items to.
+        Check an object that the pickle adds items to.
 
         :raises UnpicklingError: if it is not a container that a pickle creates
         """
@@ -118,7 +118,7 @@ class Careful(_InPython):  # type: ignore[misc]  # it has no type information
 
 
 def _checked(opcode: bytes, check: Callable[[Careful], None]) -> None:
-    """Check the object that an opcode concerns before it is executed."""
+    """Check the operand of an opcode before the opcode is executed."""
     run = Careful.dispatch[opcode[0]]
 
     def load(unpickler: Careful) -> None:
@@ -150,7 +150,7 @@ def _actor(key: bytes, name: str) -> Any:
 
 
 def _pickled(body: Any, buffers: Any = ()) -> Pickled:
-    return Pickled(body, buffers)  # and nothing that the pickle names unpickles it
+    return Pickled(body, buffers)  # ignores the function for unpickling that the pickle names
 
 
 _IN_TASKS = {
@@ -160,7 +160,7 @@ _IN_TASKS = {
     "woolexec.wire.inputs:load_bound": Constructor(inputs.load_bound),
     "woolexec.wire.inputs:value_of": Constructor(inputs.value_of),
 }
-"""What is plain data only in a worker that unpickles with the same list."""
+"""Constructors for data that is plain only in a worker that unpickles with the same list."""
 
 
 _ON_LIST = "on this peer's list (woolexec serve --allow)"
@@ -180,11 +180,11 @@ class AllowList:
         self._names = frozenset(names)
         self.variable = " ".join(sorted(self._names))  # the value of `ALLOW`
         self._found: dict[str, Any] = {}
-        self._own_names: dict[str, Any] | None = None  # None: nobody has asked yet
+        self._own_names: dict[str, Any] | None = None  # None: not computed yet
 
     def load(self, data: Any, *, buffers: Any = None) -> Any:
         """
-        Unpickle plain data and references to what is on the list.
+        Unpickle plain data and references to objects on the list.
 
         :raises UnpicklingError: if there is anything else
         """
@@ -210,7 +210,7 @@ class AllowList:
         return self._load(key) if key in self._names else None
 
     def find_by_own_name(self, module: str, name: str) -> Any:
-        """Look up what is on the list by another name: `operator.add` is pickled as one of `_operator`."""
+        """Look up an object that is on the list under another name: `operator.add` is pickled as one of `_operator`."""
         if self._own_names is None:
             self._own_names = dict(self._named_otherwise())
         return self._own_names.get(f"{module}:{name}")
@@ -221,13 +221,13 @@ class AllowList:
         found = sys.modules[module]
         for part in name.split("."):
             found = getattr(found, part)
-        if not callable(found):  # a pickle could change it for others, if it is a container
+        if not callable(found):  # if it is a container, a pickle could change it for others
             raise pickle.UnpicklingError(f"{printable(key, 300)} is {_ON_LIST}, but is no function")
         self._found[key] = found
         return found
 
     def _named_otherwise(self) -> Iterator[tuple[str, Any]]:
-        """Yield what is on the list with the name under which it is pickled, if that is another one."""
+        """Yield each object on the list that is pickled under another name, with that name."""
         for key in sorted(self._names):
             try:
                 found = self._load(key)

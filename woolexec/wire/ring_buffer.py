@@ -31,7 +31,7 @@ class RingBuffer:
     """
     One end of a ring buffer.
 
-    :param view: the shared memory, `SIZE` bytes; or none, and then nothing can be put in
+    :param view: the shared memory, `SIZE` bytes; or empty, if nothing can be put in
     :param words: shared 64-bit words; the one at index `word` is written only by the reader
     """
 
@@ -42,7 +42,7 @@ class RingBuffer:
         self._words = words
         self._word = word
         self._head = 0 if len(view) else 2 * SIZE  # always full, because nothing is read
-        self._fence = threading.Lock()  # an atomic operation: orders the reads before the write of the word
+        self._fence = threading.Lock()  # an atomic operation, so that the reads happen before the write of the word
 
     def put(self, parts: Sequence[Any], size: int) -> int:
         """Copy a payload of `size` bytes in; return the mark to pass to `take`, or 0 if there is no free space."""

@@ -2,8 +2,9 @@
 The shared page: the state that engine and worker share without messages.
 
 It is one page of memory that both map, and it outlives the worker.  It is followed by the report that `faulthandler`
-writes if the worker crashes, by the stacks of what runs, if the worker is asked for them (`woolexec.wire.stack_area`,
-which has words of the page as well), and by the two ring buffers, unless this process may not make a file of that size.
+writes if the worker crashes, by the stacks of the running calls, if they are requested (`woolexec.wire.stack_area`,
+which uses words of the page as well), and by the two ring buffers, unless this process may not make a file of that
+size.
 
 ====  =========  ==================================================================
 word  written by  holds
@@ -53,7 +54,7 @@ DUMPS = (STACKS + LEAST) // 2
 """Offset of the stacks that `faulthandler` writes."""
 
 SIZE = LEAST + 2 * ring_buffer.SIZE
-"""Size of the shared file in bytes; the system gives memory for what is written."""
+"""Size of the shared file in bytes; only the pages that are written take memory."""
 
 MAIN, DOWN, UP, LOOP, OPEN, PID, ASKED, ANSWERED, READY, RUNS, RUNS_LOOP = 0, 3, 4, 5, 8, 9, 10, 11, 13, 14, 15
 
@@ -122,7 +123,7 @@ class Marks:
 
     @property
     def runs(self) -> int:
-        """Number of the call that was let start last, and that was not declined because of a recall."""
+        """Number of the last call that started and was not declined because of a recall."""
         return self._words[self._runs]
 
     @property
@@ -166,21 +167,21 @@ class SharedPage(Marks):
 
     @property
     def is_asked(self) -> bool:
-        """Whether somebody waits for the stacks; here, because the module of `stacks` may not be loaded yet."""
+        """Whether stacks are requested; it is here because the module of `stacks` may not be loaded yet."""
         return self._words[ASKED] != self._words[ANSWERED]
 
     @property
     def was_asked(self) -> bool:
-        """Whether somebody has ever asked for them."""
+        """Whether stacks have ever been requested."""
         return bool(self._words[ASKED])
 
     @property
     def is_ready(self) -> bool:
-        """Whether the worker can be asked for them."""
+        """Whether stacks can be requested from the worker."""
         return bool(self._words[READY])
 
     def set_ready(self) -> None:
-        """Say that the worker can be asked for stacks."""
+        """Record that stacks can be requested from the worker."""
         self._words[READY] = 1
 
     @property

@@ -2,7 +2,8 @@
 Batches on a stream socket, each preceded by its size; memory files' descriptors use another socket: see `descriptors`.
 
 Both ends write with `sendmsg`, a large payload as a separate piece, and read a large batch into a buffer of its size.
-So its bytes are copied once from the pickler and once to the unpickler, in addition to the kernel's own copy.
+So the bytes of a large payload are copied once after pickling and once before unpickling, besides the kernel's own
+copies.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _FRAMES, _TURN = 256, 1 << 15
 """Maximum number of frames, and bytes of lone Returns, that one read returns if the other end is not trusted."""
 
 _RETURN = 256
-"""More bytes than a lone Return has."""
+"""Upper bound of the size of a lone Return, in bytes."""
 
 BUFFER_SIZE = 1 << 20
 """Requested size of the socket's buffers, in bytes: enough for a worker's window of 64 KiB payloads."""
@@ -81,9 +82,9 @@ class Reader:
 
     :param arena: the ring buffer from which payloads of medium size are read
     :param descriptors: the socket on which memory files arrive
-    :param most: maximum number of frames in a batch, if the other end is not trusted; a read then returns a limited
-        number of frames, and the next one those that came with them
-    :ivar huge: counts its large batches, with those of others, if the other end is not trusted
+    :param most: maximum number of frames in a batch, if the other end is not trusted; each read then returns a limited
+        number of frames, and the next read the remaining ones
+    :ivar huge: counts large batches, together with other readers, if the other end is not trusted
     :ivar has_more: the next read returns frames that have arrived with those of the last one
     """
 
@@ -116,15 +117,15 @@ class Reader:
         self._descriptors = descriptors
         self._buffer: Any
         try:
-            self._buffer = map_memory(_BUFFER)  # takes only as many pages as are read into: a bytearray touches all
+            self._buffer = map_memory(_BUFFER)  # only pages that are read into take memory; a bytearray would touch all
         except OSError:  # too many maps
             self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._start = self._filled = 0
-        self._batch: bytearray | None = None  # one that is larger than the buffer and has not arrived as a whole
+        self._batch: bytearray | None = None  # an incomplete batch that is larger than the buffer
 
     def close(self) -> None:
-        """Release the buffer; nothing can be read any more."""
+        """Release the buffer; nothing can be read afterwards."""
         self._buffer = bytearray()
         self._view = memoryview(self._buffer)
         self._end_huge()
@@ -217,9 +218,9 @@ class Reader:
 
     def _complete(self, frames: list[Any], *, is_ours: bool = False) -> list[Any]:
         """
-        Give frames those payloads that did not come as plain bytes.
+        Set the payloads of frames that did not arrive as plain bytes.
 
-        :param is_ours: the data is in memory of its own, not in the read buffer
+        :param is_ours: the data is in a separate buffer, not in the read buffer
         """
         for frame in frames:
             extent = getattr(frame, "extent", ())
@@ -313,7 +314,7 @@ def enlarge(sock: socket.socket) -> None:
 
 
 def _lend(parts: Sequence[Any]) -> File | None:
-    """Write the parts of a payload to a file that is used again, if possible; what does that is loaded only now."""
+    """Write the parts of a payload to a file that is used again, if possible; loads the module for that."""
     from woolexec.wire.spare_files import lend
 
     return lend(parts)

@@ -1,21 +1,22 @@
 """
-Memory files that are written to again: their pages are there already.
+Memory files that are written again, because their pages exist already.
 
-Fresh pages take half of the time of a large payload that is copied anyway, because it is unpickled: 1.3 ms of 4 MB in
-each direction, where the copy takes 0.3.  So a process keeps a few of the files that it has sent::
+For a large payload that is copied when it is unpickled, fresh pages take half of the time: 1.3 ms for 4 MB in each
+direction, where the copy takes 0.3 ms.  So a process keeps a few of the files that it has sent::
 
     sender      makes a LentFile, whose size is fixed and whose contents are not, and sends its descriptor once
     receiver    unpickles; if it has copied all parts, it writes a mark behind them when it drops its last reference
     sender      keeps the file when it drops the payload, and writes the next one over it once the mark is there
 
-Only the sender writes, so what makes a file unfit for this is decided there: it was sent twice, or read here.  A
-receiver that passes it on to another process seals it first, and then nobody can set the mark; nor does one that dies,
-or that has views of the file.  A file that was not marked is closed, and freed with its last user as any other.
+Only the sender writes, so the sender decides whether a file can be used again; it cannot if it was sent twice, or read
+here.  A receiver that passes the file on to another process seals it first, after which the mark cannot be set.  A
+receiver that dies, or that has views of the file, does not set the mark either.  A file without a mark is closed, and
+freed with its last user like any other.
 
-A file may hold the end of an earlier payload, so it never goes to another user's process: a peer takes only what is
-sealed, and these are not.  The workers of a peer, and programs that send to peers, make none.
+A file may contain the end of an earlier payload, so it is never sent to another user's process: a peer accepts only
+sealed files, and these are not sealed.  The workers of a peer, and programs that send to peers, make none.
 
-Any thread may keep and take: each step on the list is atomic, and who has taken a spare is the only one that has it.
+Any thread may keep and take a file: each step on the list is atomic, so only one thread can take a given file.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class LentFile(File):
         return self.fd
 
     def load(self, *, is_brief: bool = False) -> list[Any]:
-        """Do as `File.load`; the parts may be in use for longer than this object."""
+        """Do the same as `File.load`; the parts may be in use for longer than this object."""
         self._uses += 2
         return super().load(is_brief=is_brief)
 
@@ -104,7 +105,7 @@ def _take(end: int) -> tuple[int, int]:
             fd, mark, capacity, owner = spare = spares.popleft()
         except IndexError:  # another thread has taken it
             break
-        if owner != os.getpid():  # this is a forked child: the file is its parent's
+        if owner != os.getpid():  # this is a forked child, and the file is its parent's
             os.close(fd)
         elif capacity > end and has_mark(fd, mark):
             return fd, capacity
@@ -120,7 +121,7 @@ def _keep(spare: tuple[int, int, int, int]) -> None:
     spares.append(spare)
     while len(spares) > _MOST or sum(each[2] for each in tuple(spares)) > LIMIT:
         _drop()
-    if not lenders:  # looked at last: the engine that ends says so first, and then closes the spares that it sees
+    if not lenders:  # checked last: an engine that ends removes itself first, and then closes the spares that it sees
         drop_spares()
 
 

@@ -1,5 +1,5 @@
 """
-The part of the file that engine and worker share in which the worker writes what runs, when it is asked for that.
+The part of the file shared by engine and worker in which the worker writes its running calls on request.
 
 ::
 
@@ -10,8 +10,8 @@ The part of the file that engine and worker share in which the worker writes wha
     13  ready     1: it can be asked
     16-...        pairs of a call and the thread that runs it, where that is not the main thread
 
-A question is a number and SIGURG, which a worker handles anyway: so an unprepared process ignores it.  The report is an
-`Inspected` frame, which its reader must not trust: a task may write there.
+A request is a number in the page and SIGURG, which a worker handles anyway; a process without a handler ignores it.  The
+report is an `Inspected` frame.  Its reader must not trust it, because a task may write there.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LENGTH = struct.Struct("<I")
 
 class StackArea:
     """
-    The area, for the end that asks and for the worker's end.
+    Both ends of the area: the engine's, which sends requests, and the worker's.
 
     :param words: the page
     :param file: the whole file
-    :param start: where the area begins in it
-    :param end: where it ends
+    :param start: offset of the area in the file
+    :param end: offset of its end
     """
 
     def __init__(self, words: memoryview[int], file: mmap.mmap, start: int, end: int) -> None:
@@ -51,20 +51,20 @@ class StackArea:
         self.limit = self.dump_start - start - _LENGTH.size
         """Maximum size of an encoded report, in bytes."""
 
-    # -- the end that asks --------------------------------------------------------------------------------------
+    # -- the engine's end ---------------------------------------------------------------------------------------
 
     def ask(self) -> int:
-        """Count a question; return its number, after which the worker gets SIGURG."""
+        """Record a request and return its number; the caller then sends SIGURG to the worker."""
         number = self._words[_ASKED] + 1
         self._words[_ASKED] = number
         return number
 
     def is_answered(self, number: int) -> bool:
-        """Return whether a question was answered."""
+        """Return whether a request was answered."""
         return self._words[_ANSWERED] >= number
 
     def report(self) -> Inspected | None:
-        """Return the last report; None if it is just changing, or makes no sense."""
+        """Return the last report; None if it is being changed, or is invalid."""
         answered = self._words[_ANSWERED]
         (length,) = _LENGTH.unpack_from(self._map, self._report)
         first = self._report + _LENGTH.size
@@ -79,7 +79,7 @@ class StackArea:
         return found
 
     def dumped(self, offset: int) -> bytes:
-        """Return what was dumped from a position in the file on."""
+        """Return the dump from an offset in the file on."""
         return self._map[offset : self._end].partition(b"\0")[0]
 
     @property
@@ -89,7 +89,7 @@ class StackArea:
 
     @property
     def threads(self) -> dict[int, int]:
-        """The calls that do not run in the main thread, with the threads in which they run."""
+        """The calls that do not run in the main thread, and the threads that run them."""
         pairs = self._words[_THREADS : _THREADS + 2 * _MOST_THREADS].tolist()
         return {number: thread for number, thread in zip(pairs[::2], pairs[1::2], strict=True) if number}
 
@@ -97,12 +97,12 @@ class StackArea:
 
     @property
     def asked(self) -> int:
-        """The number of the last question that was not answered; 0: there is none."""
+        """The number of the last request if it was not answered; 0 if it was."""
         asked = self._words[_ASKED]
         return asked if asked != self._words[_ANSWERED] else 0
 
     def answer(self, number: int, report: Inspected) -> None:
-        """Answer the questions up to this one, and clear the dump."""
+        """Answer the requests up to this one, and clear the dump."""
         words, data = self._words, report.body()
         words[_WRITING] = 1
         _LENGTH.pack_into(self._map, self._report, len(data))
@@ -114,7 +114,7 @@ class StackArea:
         words[_WRITING] = 0
 
     def note_thread(self, number: int, thread: int) -> int:
-        """Note that a thread runs this call; return a place for `forget_thread`, -1 if there is no more room."""
+        """Record that a thread runs this call; return a place for `forget_thread`, -1 if there is no more room."""
         words = self._words
         for place in range(_THREADS, _THREADS + 2 * _MOST_THREADS, 2):
             if not words[place]:
@@ -123,6 +123,6 @@ class StackArea:
         return -1
 
     def forget_thread(self, place: int) -> None:
-        """Note that the thread has ended."""
+        """Record that the thread has ended."""
         if place >= 0:
             self._words[place] = 0

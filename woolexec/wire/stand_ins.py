@@ -1,5 +1,5 @@
 """
-Replacements for values that do not travel with a function or class that names them.
+Replacements for values that cannot be sent with a function or class that names them.
 
 1. Values that each process should have for itself are recreated there: locks, thread-locals, context variables, log
    handlers.
@@ -65,7 +65,7 @@ def anew(value: Any, wrap: Wrap) -> Anew | None:
 
 
 def recreate(value: Any) -> Any:
-    """Reduce a value of a class in `ANEW`: to a new one, or as usual if that cannot be."""
+    """Reduce a value of a class in `ANEW`: to a new one, or as usual if that is not possible."""
 
     def wrap(inner: Any) -> Anew | None:
         return anew(inner, wrap)
@@ -89,7 +89,7 @@ def _event(value: threading.Event, _wrap: Wrap) -> Reduced:
 
 def _semaphore(value: threading.Semaphore, _wrap: Wrap) -> Reduced | None:
     free: int = value._value
-    return (threading.Semaphore, (free,)) if free else None  # at 0, it waits for a thread of this process
+    return (threading.Semaphore, (free,)) if free else None  # at 0, it depends on a thread of this process
 
 
 def _bounded_semaphore(value: threading.BoundedSemaphore, _wrap: Wrap) -> Reduced:
@@ -196,7 +196,7 @@ def make_library(cls: type, name: str | None, functions: dict[str, Any]) -> Any:
 
 def import_lazy(namespace: dict[str, Any], names: Iterable[str], attributes: Container[str]) -> None:
     """
-    Import what these globals stand for, as their first use does; leave those for which that fails.
+    Resolve these lazy imports, as their first use does; leave those that fail.
 
     :param attributes: names of attributes, which may be modules inside the others that are imported lazily too
     """

@@ -13,7 +13,7 @@ class Status(Frame, number=47):
 
 
 class Stated(Frame, number=48):
-    """The answer: of each client its statistics as JSON, and whose they are."""
+    """The answer: the statistics of each client as JSON, with the client's identity."""
 
     request: int = FIXED64(1)
     statistics: tuple[str, ...] = STRINGS(2)
@@ -31,7 +31,7 @@ class CancelTask(Frame, number=49):
 
 
 class TaskCancelled(Frame, number=50):
-    """The answer: whether it ran until now."""
+    """The answer: whether the task was running."""
 
     request: int = FIXED64(1)
     done: bool = BOOL(2)

@@ -1,9 +1,9 @@
 """
-Pickling of objects that torch shares between processes of one machine: here they are copied, like everything else.
+Pickling of torch objects: torch would share them between processes of a machine; here they are copied, like all others.
 
 torch registers reducers with multiprocessing that move a tensor into shared memory and send a descriptor, once.  So a
-task could change its caller's tensor, and none could be put, sent again or sent to another host.  They are used for
-what the program shares itself (``tensor.share_memory_()``), and on a GPU.
+task could change its caller's tensor, and a tensor could not be put, sent again or sent to another host.  These
+reducers are still used for tensors that the program shares itself (``tensor.share_memory_()``), and for those on a GPU.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def is_tensor_class(cls: type) -> bool:
 
 
 def copying(reduce: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a reducer that copies what is not shared yet, in place of one of torch's."""
+    """Return a reducer that copies objects that are not shared yet; it replaces one of torch's."""
 
     def reduce_copied(obj: Any) -> Any:
         if _is_shared(obj):
@@ -40,8 +40,8 @@ def copying(reduce: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _is_shared(obj: Any) -> bool:
-    """Return whether other processes use the memory of a tensor or a storage; true of what has no such memory."""
-    is_shared = getattr(getattr(obj, "_untyped_storage", obj), "is_shared", None)  # that of typed storages warns
+    """Return whether other processes use the memory of a tensor or a storage; True for objects without such memory."""
+    is_shared = getattr(getattr(obj, "_untyped_storage", obj), "is_shared", None)  # the method of typed storages warns
     try:
         return is_shared is None or bool(is_shared())
     except RuntimeError:  # it has no storage, as a sparse tensor

@@ -1,7 +1,7 @@
 """
 The frames with which peers report when calls ran; links only.
 
-They are apart from the others because workers, which import those when they start, need none of them.
+They are in a separate module because workers do not need them, and import the other frames when they start.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from woolexec.wire.protobuf import BOOL, DOUBLE, FIXED64, STRING, UINT
 
 
 class Trace(Frame, number=44):
-    """Start or stop reporting the calls of this client that end."""
+    """Start or stop reporting calls of this client when they end."""
 
     on: bool = BOOL(1)
     asked: float = DOUBLE(2)

@@ -2,8 +2,8 @@
 Objects of `typing` that travel by value: the program's type variables of all kinds, type aliases and new types, and
 annotations that cannot be evaluated yet.
 
-Each but the last is created once per process, under a tracker id that it has in all processes, so two functions that
-name it find the same object.
+All but the last are created once per process, under a tracker id that is the same in all processes, so two functions
+that name one find the same object.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ def set_alias(alias: Any, value: Any) -> Any:
 
 
 def reduce_reference(obj: Any) -> tuple[Any, ...] | None:
-    """Reduce an annotation without the namespaces where it stands: it is evaluated in those of its owner, there."""
+    """Reduce an annotation without its namespaces: the receiver evaluates it in those of its owner."""
     owner = getattr(obj, "__owner__", None)
-    if owner is None:  # as all are before Python 3.14: it has no namespaces, or nothing else
+    if owner is None:  # always so before Python 3.14: it has no namespaces, or nothing else
         return None
     cells = obj.__cell__
     if type(cells) is dict:
@@ -147,7 +147,7 @@ def make_reference(text: str, options: dict[str, Any]) -> Any:
 
 
 def set_reference(reference: Any, state: dict[str, Any]) -> Any:
-    """Set its owner, which may be a class that it is part of."""
+    """Set the annotation's owner, which may be a class that contains it."""
     for name, value in state.items():
         setattr(reference, name, value)
     return reference

@@ -11,7 +11,7 @@ The globals that functions name are not covered: users of this module must check
 from __future__ import annotations
 
 import types
-from _collections import _tuplegetter  # type: ignore[import-not-found]  # of named tuples: it has no public name
+from _collections import _tuplegetter  # type: ignore[import-not-found]  # used by named tuples; not public
 from abc import ABCMeta
 from enum import EnumMeta
 from operator import attrgetter, is_

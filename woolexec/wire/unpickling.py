@@ -1,7 +1,7 @@
 """
-Unpickle payloads, and what that depends on in this process.
+Unpickle payloads, and hold the settings of this process for that.
 
-Everything that takes part in unpickling is above this module, and so is pickling.
+All other modules for unpickling and pickling are above this module.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ is_worker = False
 the caller: see `main_module`."""
 
 level = 0
-"""How many pools are around this process: 1 in a worker of a pool that is not in a worker itself."""
+"""Number of nested pools around this process: 1 in a worker of a pool that was not created in a worker."""
 
 changes = 0
-"""How often a global of the caller's has arrived with another value than before: see `main_module`."""
+"""How often a global of the caller has arrived with a new value: see `main_module`."""
 
 fingerprint: Callable[[object], bytes]
-"""Pickles a value to compare it with one that arrives later.  `pickling` sets it: it is above what compares values."""
+"""Pickles a value to compare it with one that arrives later.  Set by `pickling`, which is above its users."""
 
 
 class Raw:
@@ -60,7 +60,7 @@ load = pickle.loads
 
 
 def _run_any(function: object) -> None:
-    """Let every function run."""
+    """Allow every function."""
 
 
 check_function: Callable[[object], None] = _run_any
@@ -75,7 +75,7 @@ def restrict(other: Callable[..., Any], check: Callable[[object], None] = _run_a
 
 class Untrusted:
     """
-    A payload of a sender that is not trusted.
+    A payload from a sender that is not trusted.
 
     :param load: unpickles its values
     :param load_failure: decodes its exceptions

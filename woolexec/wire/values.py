@@ -1,5 +1,5 @@
 """
-Values that several calls need: each is pickled once, and a target is sent it once, under its number.
+Values that several calls need: each is pickled once, and sent to a target once, under its number.
 
 ::
 
@@ -11,8 +11,8 @@ Values that several calls need: each is pickled once, and a target is sent it on
 
 A large payload is a memory file.  All workers of a host map the same pages, each of them privately.
 
-The outcome of a task may stay with the peer that ran it: see `woolexec.futures.kept_value`.  To its owner that is a
-value like any other, whose payload is fetched when it is needed here.
+The outcome of a task may stay with the peer that ran it: see `woolexec.futures.kept_value`.  For its owner it is a
+value like any other; its payload is fetched when it is needed here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Value:
     """
     A pickled value.
 
-    :param payload: the pickle; None: a peer has heard of it and not received it yet
+    :param payload: the pickle; None: a peer that knows the value has not received it yet
     """
 
     __slots__ = ("__weakref__", "number", "payload")
@@ -42,36 +42,36 @@ class Value:
     def __init__(self, payload: bytes | File | Parts | None) -> None:
         self.payload = payload
         self.number = next(_numbers)
-        """Its number in this process."""
+        """The value's number in this process."""
 
     @property
     def size(self) -> int:
-        """Bytes of the pickle."""
+        """Size of the pickle, in bytes."""
         return 0 if self.payload is None else len(self.payload)
 
     is_kept = False
-    """It is the outcome of a call, which stayed with a peer."""
+    """Whether it is the outcome of a call, and stayed with a peer."""
     is_pending = False
-    """It is being made again."""
+    """Whether it is being made again."""
 
     @property
     def is_away(self) -> bool:
-        """It is not here, but with a peer."""
+        """Whether it is with a peer, and not here."""
         return False
 
     def use(self) -> None:
-        """Note that a call needs it."""
+        """Record that a call needs the value."""
 
     def copy(self) -> Value:
-        """Return the same value, which is here, for calls of any engine."""
+        """Return this value, with its payload here, for calls of any engine."""
         return self
 
 
 KEPT = 1 << 62
-"""Added to the number of a call, it is the number of the value that the call has left with a peer."""
+"""Added to the number of a call, gives the number of the value that the call has left with a peer."""
 
 LEAST_KEPT = 64 << 10
-"""Minimum size, in bytes, of an outcome that stays there: to fetch a smaller one would take longer than to send it."""
+"""Minimum size, in bytes, of an outcome that stays with its peer: fetching smaller ones takes longer than sending."""
 
 
 class WithValues:
