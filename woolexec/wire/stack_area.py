@@ -10,8 +10,8 @@ The part of the file shared by engine and worker in which the worker writes its 
     13  ready     1: it can be asked
     16-...        pairs of a call and the thread that runs it, where that is not the main thread
 
-A request is a number in the page and SIGURG, which a worker handles anyway; a process without a handler ignores it.  The
-report is an `Inspected` frame.  Its reader must not trust it, because a task may write there.
+A request is a number in the page and SIGURG, which a worker handles anyway; a process without a handler ignores it.
+The report is an `Inspected` frame.  Its reader must not trust it, because a task may write there.
 """
 
 from __future__ import annotations
