@@ -7,10 +7,10 @@ The page of a pool: served by a separate thread, for requests with its token.
     Watch    takes snapshots while a browser watches,    ---------> page.html: one file
              at most ten times a second                   events -> a snapshot, then what has changed
 
-What a request must have: the token in its URL, and a Host header with an address, or a name that the page was given.
-Without the second, a page of somebody else whose name leads to this machine could use it; its port is not checked, as
-it may be forwarded.  The URL is enough to look and for nothing else: to cancel a task a request must have the key as
-well, which only programs of this user find; see `woolexec.observe.pool_records`.
+A request must have the token in its URL, and a Host header with an address or one of the page's names.  The second rule
+prevents DNS rebinding: otherwise a foreign web page whose name resolves to this machine could use this page.  The port
+is not checked, because it may be forwarded.  The URL gives read access only: to cancel a task, a request must also have
+the key, which only programs of this user can find; see `woolexec.observe.pool_records`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _LEAST = 0.1
-"""Minimum time between two snapshots, in seconds, however many look."""
+"""Minimum time between two snapshots, in seconds, regardless of the number of viewers."""
 
 _USUAL = 0.25
 """Usual time between two snapshots, in seconds."""
@@ -80,7 +80,7 @@ class Watch:
     """
     Snapshots, taken while a browser watches; only in the page's thread.
 
-    :param snapshot: returns one, as plain data; None: the pool has ended
+    :param snapshot: returns a snapshot as plain data, or None if the pool has ended
     """
 
     def __init__(self, snapshot: Callable[[], dict[str, Any] | None]) -> None:
@@ -133,7 +133,7 @@ class Watch:
             began = monotonic()
             try:
                 changed = self._take()
-            except Exception:  # viewers are not left with what is old
+            except Exception:  # viewers must not go on showing old data
                 logging.getLogger("woolexec").warning("the page of a pool has failed", exc_info=True)
                 changed = None
             took = monotonic() - began
@@ -141,7 +141,7 @@ class Watch:
                 self.end()
                 return
             for queue in self._viewers:
-                if queue.full():  # it is slow: it gets a whole snapshot when it has read these
+                if queue.full():  # the viewer is slow: it gets a whole snapshot when it has read these
                     _replace_all(queue, _event("snapshot", self._last))
                 else:
                     queue.put_nowait(_event("delta", changed))
@@ -150,7 +150,7 @@ class Watch:
 
 class Latest:
     """
-    What a function returns, called at most ten times a second, and less often if that takes long.
+    The cached result of a function that is called at most ten times a second, and less often if it takes long.
 
     :param take: the function
     """
@@ -161,7 +161,7 @@ class Latest:
         self._until = 0.0
 
     def get(self) -> Any:
-        """Return what it returned last, or returns now."""
+        """Return the cached result, or a new one if it is too old."""
         began = monotonic()
         if began >= self._until:
             self._value = self._take()
@@ -180,7 +180,7 @@ def _event(kind: str, data: Any) -> str:
 
 
 def _json(data: Any) -> Response:
-    """Return an answer in ASCII: names of tasks may have characters that UTF-8 cannot encode."""
+    """Return a JSON response in ASCII: names of tasks may have characters that UTF-8 cannot encode."""
     return Response(json.dumps(data), media_type="application/json", headers=_HEADERS)
 
 
@@ -194,9 +194,9 @@ class Guard:
     """
     Passes on only requests that have the token, and a Host header that names this page.
 
-    :param key: what requests must have as well that change something
-    :param names: the names that the Host header may have; addresses are always allowed
-    :param know: called with the address of each client that has shown the token
+    :param key: the key that requests must have to change something
+    :param names: allowed names in the Host header; addresses are always allowed
+    :param know: called with the address of each client that has sent the token
     """
 
     def __init__(
@@ -261,15 +261,15 @@ def page() -> tuple[str, str]:
 
 class Dashboard:
     """
-    A page, from now until `close`.
+    A page that is served until `close`.
 
-    :param address: ``host:port``, where port 0 is any that is free
+    :param address: ``host:port``, where port 0 means any free port
     :param snapshot: see `Watch`
-    :param stacks: returns the stacks of the running tasks, longest first; None: they cannot be seen
-    :param statistics: returns statistics as dictionaries; None: the pool has ended, or they cannot be seen
+    :param stacks: returns the stacks of the running tasks, longest-running first; None: not available
+    :param statistics: returns statistics as dictionaries, or None if the pool has ended; None: not available
     :param cancel: cancels a task by force, given by its number and the process id of its worker, and returns whether it
         ran; None: tasks cannot be cancelled here
-    :raises OSError: if it cannot listen there
+    :raises OSError: if it cannot listen on the address
     """
 
     def __init__(
@@ -322,7 +322,7 @@ class Dashboard:
 
     def close(self) -> None:
         """Tell the viewers that the pool has ended, and stop serving."""
-        if os.getpid() != self._pid:  # a fork: it is the parent's
+        if os.getpid() != self._pid:  # this is a forked child, and the page is its parent's
             return
         if self._record is not None:
             self._record.unlink(missing_ok=True)
@@ -364,7 +364,7 @@ _open: WeakSet[Dashboard] = WeakSet()
 
 
 def _forget() -> None:
-    """Close in a forked child what would keep the address in use after the end of the parent."""
+    """Close sockets in a forked child, which would keep the address in use after the parent has ended."""
     for page in list(_open):
         page._sock.close()
 

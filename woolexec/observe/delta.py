@@ -1,4 +1,4 @@
-"""What has changed from one snapshot to the next."""
+"""The changes from one snapshot to the next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def delta(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the changes from one to the other: None removes a key, dictionaries are merged, all else replaces."""
+    """Return the changes: None removes a key, dictionaries are merged, and any other value replaces the old one."""
     changed: dict[str, Any] = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)

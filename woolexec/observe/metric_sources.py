@@ -1,8 +1,8 @@
 """
 The sources of metrics: open pools and pools that have ended; no counter ever decreases.
 
-A pool that has ended has no workers and waiting tasks any more, but what it has done stays counted.  Links that have
-ended stay counted as they were when somebody last asked.
+A pool that has ended has no workers and no waiting tasks, but its counters are kept.  The counters of links that have
+ended are kept as they were when they were last read.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class EndedLinks:
 
 
 class PoolSource:
-    """A pool, held weakly; its engine is held until its final statistics were read."""
+    """A pool, by a weak reference; its engine is referenced until its final statistics have been read."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = weakref.ref(pool)
@@ -59,16 +59,16 @@ class PoolSource:
 
     @property
     def has_ended(self) -> bool:
-        """It will do nothing more."""
+        """Whether the pool has ended."""
         return bool(self._engine.stopped)
 
     @property
     def is_here(self) -> bool:
-        """It is a pool of this process, and not the copy of one in a forked child."""
+        """Whether it is a pool of this process, and not the copy of one in a forked child."""
         return not self._engine.forked
 
     def read(self) -> Readings:
-        """Return what its metrics are."""
+        """Return the pool's metrics."""
         pool = self._pool()
         found = (self._engine if pool is None else pool).statistics()
         return read(self._links.added_to(found))
@@ -78,7 +78,7 @@ class Sources:
     """The pools whose metrics are shown together."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the rest: several may ask at once
+        self._lock = threading.Lock()  # guards the other attributes, because several threads may read
         self._pools: list[PoolSource] = []
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         self._ended = join(())
@@ -86,7 +86,7 @@ class Sources:
 
     def forget(self) -> None:
         """In a forked child: drop the parent's pools; a thread that does not exist here may have held the lock."""
-        self._lock = threading.Lock()  # guards the rest, as before
+        self._lock = threading.Lock()  # guards the other attributes, as before
         self._pools, self._ended = [], join(())
 
     def add(self, pool: Any) -> None:
@@ -98,7 +98,7 @@ class Sources:
             self._drop_ended()
 
     def read(self) -> Readings:
-        """Return what the metrics of all pools are."""
+        """Return the metrics of all pools."""
         with self._lock:
             self._drop_ended()
             return join((self._ended, *(each.read() for each in self._pools if each.is_here)))

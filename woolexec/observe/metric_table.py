@@ -1,7 +1,7 @@
 """
-The metrics of pools and peers: one table of their names, kinds and labels, and of what they are in `Statistics`.
+The metrics of pools and peers: one table of their names, kinds and labels, and how they are read from `Statistics`.
 
-What serves metrics reads this table.  No label has data of tasks: neither names of functions, nor process ids.
+All modules that serve metrics read this table.  No label has data of tasks, such as function names or process ids.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 BOUNDS = tuple(2.0**exponent for exponent in range(-16, 15))
 """
-Upper bounds of the buckets of histograms, from 15 microseconds to 4.5 hours; one more has no bound.
+Upper bounds of the buckets of histograms, from 15 microseconds to 4.5 hours; a further bucket has no bound.
 
 Each is a bound of `woolexec.core.histogram` too, so the counts of the buckets are exact.
 """
 
 _STATES = ("starting", "idle", "running", "waiting", "ending")
 _REASONS = ("ended", "memory", "exit")
-"""Those that are shown from the start; the names of signals come when a worker was lost because of one."""
+"""The reasons that are shown from the start; the name of a signal is added when a worker is lost because of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """A histogram: the number of durations up to each of `BOUNDS`, then that of all, and their sum in seconds."""
+    """A histogram: the number of durations up to each of `BOUNDS`, then the number of all, and their sum in seconds."""
 
     counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
     total: float = 0.0
@@ -44,7 +44,7 @@ class Buckets:
 
 
 Values = dict[str, float]
-"""What a metric is, by the value of its label; of one without a label, by an empty text."""
+"""The values of a metric, by the value of its label; the empty string if it has no label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Metric:
     """
     One row.
 
-    `name` is without the suffix ``_total`` of a counter.  `join` makes one value of those of several pools.
+    `name` is without the suffix ``_total`` of a counter.  `join` combines the values of several pools.
     """
 
     name: str
@@ -83,7 +83,7 @@ def _buckets(durations: Durations, count: int) -> Buckets:
     """
     Return a histogram with fewer buckets.
 
-    :param count: how many durations there are, if some of those that are not above `LONG` are not in the bins yet
+    :param count: the number of durations, if some of those up to `LONG` are not in the bins yet
     """
     counts = [0] * (len(BOUNDS) + 1)
     unseen = count - sum(number for _, number in durations.bins)
@@ -141,25 +141,25 @@ TABLE = (
 )
 
 BUILD = "woolexec_build_info"
-"""One more gauge, which is always 1: its labels say which versions run."""
+"""One more gauge, which is always 1: its labels give the versions."""
 
 BUILD_HELP = "Versions of woolexec and Python."
 
 
 Readings = dict[str, Values | Buckets]
-"""What the metrics are, by name."""
+"""The values of the metrics, by name."""
 
 NOTHING = Statistics(time=0.0, pid=0, host="")
-"""The statistics of a pool that has done nothing."""
+"""The statistics of a pool that has run nothing."""
 
 
 def read(found: Statistics) -> Readings:
-    """Return what the metrics of a pool are."""
+    """Return the metrics of a pool."""
     return {each.name: each.read(found) for each in TABLE}
 
 
 def join(readings: Iterable[Readings]) -> Readings:
-    """Return what the metrics of several pools are together."""
+    """Return the combined metrics of several pools."""
     joined = read(NOTHING)
     for one in readings:
         for metric in TABLE:

@@ -1,8 +1,8 @@
 """
 An HTTP server for metrics, which handles one request after the other in a separate thread.
 
-Any program that can connect may be slow, or send nothing: a request is answered when its head has come, and others are
-not kept waiting for that.  Of those whose head has not come, at most `_WAITING` are kept; the oldest one makes room.
+A client may be slow, or send nothing.  So a request is handled only when its head has arrived, and other requests do
+not wait for it.  At most `_WAITING` connections without a complete head are kept; beyond that, the oldest is closed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _LOOK = 0.2
 
 class MetricsServer:
     """
-    Serves the metrics until it is left; use it in a ``with``.
+    Serves the metrics within a ``with`` block.
 
     :param address: host and port; port 0: any free port
-    :param readings: returns what the metrics are
-    :param version: that of woolexec
-    :raises OSError: if it cannot listen there
+    :param readings: returns the metrics
+    :param version: the version of woolexec
+    :raises OSError: if it cannot listen on the address
     """
 
     def __init__(self, address: tuple[str, int], readings: Callable[[], Readings], version: str) -> None:
@@ -77,7 +77,7 @@ class _Server(WSGIServer):
         self._heads: dict[socket.socket, bytes] = {}  # incomplete request heads, the oldest first
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # that of HTTPServer asks the name service, which may take long
+        TCPServer.server_bind(self)  # the method of HTTPServer looks up the host name, which may take long
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
@@ -95,7 +95,7 @@ class _Server(WSGIServer):
     def _accept(self) -> None:
         try:
             sock, _ = self.socket.accept()
-        except BlockingIOError:  # it has left
+        except BlockingIOError:  # the client has left
             return
         except OSError:  # no descriptor is left
             time.sleep(_LOOK)
@@ -113,7 +113,7 @@ class _Server(WSGIServer):
         return self._heads.pop(sock)
 
     def _read(self, sock: socket.socket) -> None:
-        """Take what has come of a request, and answer it if that is all."""
+        """Read the part of a request that has arrived, and answer the request if its head is complete."""
         if sock not in self._heads:  # it was closed just now
             return
         try:
@@ -127,7 +127,7 @@ class _Server(WSGIServer):
 
     def _answer(self, sock: socket.socket, head: bytes) -> None:
         """Answer a request, and close its connection."""
-        with contextlib.suppress(Exception):  # the client has left, or has sent what is no request
+        with contextlib.suppress(Exception):  # the client has left, or has sent an invalid request
             _Handler(sock, head, self)
         self.shutdown_request(sock)
 
@@ -144,9 +144,9 @@ class _Handler(WSGIRequestHandler):
         super().__init__(sock, ("", 0), server)
 
     def setup(self) -> None:
-        """Read only from the head that has arrived."""
+        """Read from the head that has arrived, and nothing else."""
         super().setup()
         self.rfile = BytesIO(self._head)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the standard library
-        """Log nothing: it is scraped every few seconds."""
+        """Log nothing, because metrics are scraped every few seconds."""

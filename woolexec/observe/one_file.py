@@ -1,4 +1,4 @@
-"""Pages in one file: styles and scripts are in it, and nothing is requested from anywhere."""
+"""Pages in one file, which contains the styles and scripts; it requests nothing from other places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def read(name: str) -> str:
-    """Return the text of a file beside this one."""
+    """Return the text of a file in the folder of this module."""
     return files("woolexec.observe").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -23,7 +23,7 @@ def _source(text: str) -> str:
 
 
 def policy_of(style: str, script: str, *, connect: str = "'none'") -> str:
-    """Return a content security policy under which these run, and nothing else."""
+    """Return a content security policy that allows this style and this script, and nothing else."""
     return (
         f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; connect-src {connect}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -34,10 +34,10 @@ def page_and_policy(
     page: str, *, scripts: Sequence[str], styles: Sequence[str] = (), connect: str = "'none'", **texts: str
 ) -> tuple[str, str]:
     """
-    Return a page with its styles and scripts, and the policy under which only these run.
+    Return a page with its styles and scripts, and the policy that allows only these.
 
-    :param connect: where its script may connect to
-    :param texts: what replaces ``{{name}}`` in the page and in its scripts, escaped by the caller
+    :param connect: the source to which its script may connect
+    :param texts: replacements for ``{{name}}`` in the page and in its scripts, escaped by the caller
     """
     style = as_css() + "".join(map(read, ("base.css", *styles)))
     script = _filled("".join(map(read, scripts)), texts)

@@ -1,4 +1,4 @@
-"""The metrics as instruments of OpenTelemetry, with the names of the table; pools are asked when it collects them."""
+"""The metrics as instruments of OpenTelemetry, with the names of the table; pools are read when it collects them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _FRESH = 0.1
 
 class Instruments:
     """
-    What a meter provider collects.
+    The instruments that a meter provider collects.
 
-    OpenTelemetry has no histogram whose buckets are told by a callback, so one is three counters: of its buckets, with
-    their upper bounds in the attribute ``le``, of the durations, and of their sum, as Prometheus names them.
+    OpenTelemetry has no observable histogram.  So each histogram is three counters, named as in Prometheus: its
+    buckets, with their upper bounds in the attribute ``le``, the number of durations, and their sum.
 
-    :param readings: returns what the metrics are
-    :param version: that of woolexec
+    :param readings: returns the metrics
+    :param version: the version of woolexec
     """
 
     def __init__(self, provider: MeterProvider, readings: Callable[[], Readings], version: str) -> None:
@@ -50,7 +50,7 @@ class Instruments:
         meter.create_observable_gauge(BUILD, [lambda _: [Observation(1, self._build)]], "1", BUILD_HELP)
 
     def _read(self) -> Readings:
-        at, found = self._last  # another reader may collect at the same time: then both ask
+        at, found = self._last  # if another reader collects at the same time, both read the pools
         if monotonic() - at >= _FRESH:
             found = self._readings()
             self._last = monotonic(), found

@@ -1,4 +1,4 @@
-"""What a program asks the page of a pool: its statistics, the stacks of its tasks, and to cancel one of them."""
+"""Requests to the page of a pool: for its statistics, for the stacks of its tasks, and to cancel a task."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def statistics_of(pool: PoolRecord, timeout: float) -> Statistics | None:
 
 
 def stacks_of(pool: PoolRecord, timeout: float) -> Stacks:
-    """Return where the tasks of a pool are; none if it does not answer in time."""
+    """Return the stacks of the tasks of a pool; empty if it does not answer in time."""
     return Stacks(TaskStack(**each) for each in _ask(pool, "/stacks", timeout) or ())
 
 
 def cancel(pool: PoolRecord, task: int, pid: int, timeout: float) -> bool:
-    """Cancel a task that a worker of a pool runs, by force; return whether it ran until now."""
+    """Cancel a task that a worker of a pool runs, by force; return whether it was running."""
     return bool(_ask(pool, "/cancel", timeout, f"&task={task}&pid={pid}"))
 
 

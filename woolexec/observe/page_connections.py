@@ -1,9 +1,9 @@
 """
-The connections to a page, as they come.
+Limit the connections to a page that have not sent its token.
 
-Any program that can connect may send no request, half of one, or requests without the token.  Connections that have not
-shown the token are few: the oldest one makes room for the next, so that they neither take the descriptors of the
-program nor keep others out.
+A client may send no request, part of one, or requests without the token.  The number of connections that have not sent
+the token is limited: the oldest is closed when a new one needs its place.  So they can neither use up the descriptors
+of the program nor keep other clients out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
 MOST = 32
-"""Maximum number of connections that have not shown the token."""
+"""Maximum number of connections that have not sent the token."""
 
 BACKLOG = 128
 """Maximum number of connections that wait to be accepted."""
@@ -23,17 +23,17 @@ BACKLOG = 128
 _OUT_OF_DESCRIPTORS = "socket.accept() out of system resource"
 
 _log = logging.getLogger("woolexec.page")
-_log.setLevel(logging.ERROR)  # strangers cause warnings
+_log.setLevel(logging.ERROR)  # clients without the token cause warnings
 
 
 class Strangers:
-    """The connections to one page that have not shown its token; only in the page's thread."""
+    """The connections to one page that have not sent its token; used only in the page's thread."""
 
     def __init__(self) -> None:
         self._open: dict[Any, None] = {}  # the oldest first
 
     def add(self, connection: Any) -> None:
-        """Note a new one; the oldest one makes room for it."""
+        """Add a new connection; close the oldest if there are too many."""
         self._open[connection] = None
         if len(self._open) > MOST:
             oldest = next(iter(self._open))
@@ -41,24 +41,24 @@ class Strangers:
             oldest.transport.abort()
 
     def remove(self, connection: Any) -> None:
-        """Note that one has ended."""
+        """Remove a connection that has ended."""
         self._open.pop(connection, None)
 
     def know(self, client: Any) -> None:
-        """Note that the client with this address has shown the token."""
+        """Remove the connections from this client address, which has sent the token."""
         for connection in list(self._open):
             if connection.client == client:
                 self.remove(connection)
 
     def protocol(self, base: type[Any]) -> type[Any]:
         """
-        Return the protocol of connections that are noted here.
+        Return a protocol class whose connections are added here.
 
-        :param base: uvicorn's
+        :param base: uvicorn's protocol class
         """
         strangers = self
 
-        class Connection(base):  # type: ignore[misc]  # it is known at run time only
+        class Connection(base):  # type: ignore[misc]  # the base is known only at run time
             def __init__(self, *args: Any, **options: Any) -> None:
                 super().__init__(*args, **options)
                 self.logger = _log
@@ -75,6 +75,6 @@ class Strangers:
 
 
 def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what is wrong in the event loop of a page; not that no descriptor is left, which the program notices."""
+    """Log errors in the event loop of a page, but not that no descriptor is left, which the program notices itself."""
     if context.get("message") != _OUT_OF_DESCRIPTORS:
         loop.default_exception_handler(context)

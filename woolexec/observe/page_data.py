@@ -1,4 +1,4 @@
-"""Statistics as the page of a pool takes them: the same figures under the same names, rows by what names them."""
+"""Statistics for the page of a pool: the same figures under the same names, with rows by their key."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 def page_data(statistics: Statistics, started: float) -> dict[str, Any]:
     """
-    Return them as a dictionary of dictionaries, of which little changes from one moment to the next.
+    Return statistics as a dictionary of dictionaries, of which little changes between snapshots.
 
-    The bins of histograms are left out, and a worker says since when its task runs, not for how long.
+    The bins of histograms are left out; for a worker's task it has the start time, not the time since then.
 
-    :param started: when the page was started, in seconds since 1970
+    :param started: start time of the page, in seconds since 1970
     """
     data = statistics.as_dict()
     now = data["time"]

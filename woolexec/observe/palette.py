@@ -1,8 +1,8 @@
 """
-The colours of states, which are the same everywhere: on the page, in the timeline, in `top` and in the documentation.
+The colours of states: the same on the page, in the timeline, in `top` and in the documentation.
 
-They are told apart by people who do not see all colours: by hue for most, by lightness for the others.  Where a state
-is shown it is named as well, or has its sign.
+People with colour blindness can tell them apart: by hue or, where hue does not suffice, by lightness.  A state is
+always shown with its name or its sign too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Colour(NamedTuple):
     :ivar light: on a light page
     :ivar dark: on a dark page
     :ivar terminal: its number among the 256 colours of terminals
-    :ivar sign: one character that stands for the state where there is no room for its name
+    :ivar sign: one character for the state, where there is no room for its name
     """
 
     light: str
@@ -36,7 +36,7 @@ STATES = {
     "ending": Colour("#2b2463", "#efe5b4", 230, "-"),
     "lost": Colour("#a02c78", "#e273b8", 169, "!"),
 }
-"""By the name of the state, of tasks and of workers.  What is stuck, ended early or refused has the colour of lost."""
+"""By the name of the state, of tasks and of workers.  Stuck, ended early and refused have the colour of lost."""
 
 FUNCTIONS = (
     "#4477aa",
@@ -50,7 +50,7 @@ FUNCTIONS = (
     "#0a9a8a",
     "#8d8d8d",
 )
-"""The colours of functions, in the order of their run time; the last one is that of all others."""
+"""The colours of functions, in the order of their run time; the last one is for all others."""
 
 
 def as_css() -> str:

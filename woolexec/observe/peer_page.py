@@ -1,7 +1,7 @@
 """
-The page of a peer: the page of a pool, on which all clients are seen together.
+The page of a peer: like the page of a pool, but with all clients together.
 
-Rows of functions and of tasks say whose they are: ``load of ada:4711 (certificate 'ada')``.
+Rows of functions and of tasks name the client: ``load of ada:4711 (certificate 'ada')``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("woolexec.peer")
 
 _PATIENCE, _MORE = 2.0, 5.0
-"""Seconds for workers to report what they run, and additional seconds for the engines."""
+"""Seconds for workers to report their running calls, and additional seconds for the engines."""
 
 Sums = TypeVar("Sums", TaskStatistics, ValueStatistics)
 
@@ -42,7 +42,7 @@ def together(found: Sequence[tuple[str, Statistics]], about: Statistics) -> Stat
     """
     Return the statistics of clients as those of one pool.
 
-    :param found: whose they are, with them
+    :param found: the name of each client, and its statistics
     :param about: the information about the peer itself: process, host, time, peers and values
     """
     functions, workers, peers = [], [], list(about.peers)
@@ -72,7 +72,7 @@ def _sum(kind: type[Sums], values: Sequence[Sums]) -> Sums:
 
 
 class PeerView:
-    """What a page shows of a peer in this process."""
+    """The data that a page shows of a peer in this process."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -89,7 +89,7 @@ class PeerView:
         return None if found is None else found.as_dict()
 
     def stacks(self) -> list[dict[str, Any]]:
-        """Return what runs, longest first."""
+        """Return the running tasks, longest-running first."""
         answer: Future[list[TaskStack]] = Future()
         if self._peer.ended:
             return []
@@ -114,7 +114,7 @@ class PeerView:
         return None if found is None else together(*found).with_usage()
 
     def _look(self) -> tuple[list[tuple[str, Statistics]], Statistics]:
-        """Return the statistics of the clients, and the information about the peer itself; in its thread."""
+        """Return the statistics of the clients, and the information about the peer itself; in the peer's thread."""
         acceptor = self._peer._acceptor
         found = [(printable(client, 200), engine.statistics()) for engine, client in acceptor.everybody()]
         own = replace(
@@ -137,7 +137,7 @@ def open_page(address: tuple[str, int], peer: Peer) -> Dashboard:
     """
     Open the page of a peer.
 
-    :raises OSError: if it cannot listen there
+    :raises OSError: if it cannot listen on the address
     """
     from woolexec.observe.dashboard import Dashboard
 

@@ -1,7 +1,7 @@
 """
 The metrics of a peer: of the engines of all its clients, including those that have left, and of its links.
 
-Counts of an engine that ends are taken over in the peer's thread, so none is lost and none becomes less.
+The counters of an engine that ends are taken over in the peer's thread, so none is lost and none decreases.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PeerSource:
         peer.engine.on_engine_end = self._engine_ended
 
     def read(self) -> Readings:
-        """Return what the metrics are; from any thread."""
+        """Return the metrics; called in any thread."""
         since = monotonic()
         ended, found = self._peer.engine.loop.ask(self._look, (join(()), []))
         self._stall = max(self._stall, monotonic() - since)

@@ -1,4 +1,4 @@
-"""The page of an executor: what it shows, and where it is."""
+"""The page of an executor: its data, and its address."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from woolexec.observe.dashboard import Dashboard
 
 VARIABLE = "WOOLEXEC_DASHBOARD"
-"""The environment variable that has every executor show its page: an address, or 1."""
+"""The environment variable that makes every executor serve its page: an address, or 1."""
 
 _ANYWHERE = ("127.0.0.1", 0)
 
@@ -24,8 +24,8 @@ def address_of(dashboard: object) -> tuple[str, int] | None:
     """
     Return host and port for the value of ``dashboard=``; None: no page.
 
-    :raises TypeError: if it is neither a text, a truth value nor None
-    :raises ValueError: if it is no address
+    :raises TypeError: if it is neither a string, a bool nor None
+    :raises ValueError: if it is not an address
     """
     if dashboard is None or isinstance(dashboard, bool):
         return _ANYWHERE if dashboard else None
@@ -39,11 +39,11 @@ def address_of(dashboard: object) -> tuple[str, int] | None:
 
 def open_page(pool: Any, dashboard: object) -> Dashboard | None:
     """
-    Open the page of an executor, if that is wanted.
+    Open the page of an executor, if it is requested.
 
-    :param dashboard: the argument of the executor; None: as the environment says
+    :param dashboard: the argument of the executor; None: the environment variable decides
     :raises ImportError: if a package for it is missing
-    :raises OSError: if it cannot listen there
+    :raises OSError: if it cannot listen on the address
     """
     if dashboard is not None:
         address = address_of(dashboard)
@@ -51,7 +51,7 @@ def open_page(pool: Any, dashboard: object) -> Dashboard | None:
     value = os.environ[VARIABLE]
     try:
         page = _open(pool, _ANYWHERE if value in {"1", "true"} else address_of(value) or _ANYWHERE)
-    except (ImportError, OSError, ValueError) as exc:  # a program does not fail because somebody wants to look
+    except (ImportError, OSError, ValueError) as exc:  # a program must not fail because of its page
         logging.getLogger("woolexec").warning("no page, although %s=%s: %s", VARIABLE, value, exc)
         return None
     sys.stderr.write(f"woolexec: the page of this pool is {page.url}\n")
@@ -70,7 +70,7 @@ def _open(pool: Any, address: tuple[str, int]) -> Dashboard:
 
 
 class _Source:
-    """What a page shows of an executor, which it does not keep alive."""
+    """The data that a page shows of an executor, without keeping the executor alive."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = weakref.ref(pool)
@@ -89,11 +89,11 @@ class _Source:
         return None if pool is None or pool._engine.stopped else pool.statistics().as_dict()
 
     def stacks(self) -> list[dict[str, Any]]:
-        """Return what runs."""
+        """Return the stacks of the running tasks."""
         pool = self._pool()
         return [] if pool is None else pool.stacks().as_dict()
 
     def cancel(self, task: int, pid: int) -> bool:
-        """Cancel a task that a worker here runs, by force; return False if it does not."""
+        """Cancel a task that a worker here runs, by force; return False if it does not run."""
         pool = self._pool()
         return pool is not None and bool(pool._engine.end_task(task, pid))

@@ -26,8 +26,8 @@ class PoolRecord(NamedTuple):
     """
     A pool with a page.
 
-    :ivar pid: its process
-    :ivar url: its page, with the token
+    :ivar pid: its process id
+    :ivar url: the URL of its page, with the token
     :ivar key: the key that a request to cancel a task must have
     """
 
@@ -41,12 +41,12 @@ def _folder() -> Path:
 
 
 def write(url: str, key: str) -> Path | None:
-    """Write the record of a pool of this process; return its file, or None if there is no place for it."""
+    """Write the record of a pool of this process; return its file, or None if it cannot be written."""
     try:
         path = _folder() / f"{os.getpid()}-{secrets.token_hex(4)}.json"
         with open(create(path, 0o600), "w", encoding="utf-8") as file:
             json.dump({"pid": os.getpid(), "url": url, "key": key}, file)
-    except (CredentialsError, OSError) as exc:  # a program does not fail because nobody can look
+    except (CredentialsError, OSError) as exc:  # a program must not fail because of its page
         logging.getLogger("woolexec").info("woolexec top will not find this pool: %s", exc)
         return None
     return path
@@ -54,7 +54,7 @@ def write(url: str, key: str) -> Path | None:
 
 def records() -> list[PoolRecord]:
     """
-    Return the records of the pools whose processes are there, and remove those that were killed.
+    Return the records of the pools whose processes are running, and remove those of killed processes.
 
     :raises CredentialsError: if other users can access the folder
     """

@@ -1,4 +1,4 @@
-"""The metrics in the format of Prometheus: what a registry of prometheus-client collects when it is asked."""
+"""The metrics in the format of Prometheus, as a collector for a registry of prometheus-client."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Exposition(Collector):
     """
     Adds the metrics to a registry.
 
-    :param readings: returns what the metrics are
-    :param version: that of woolexec
+    :param readings: returns the metrics
+    :param version: the version of woolexec
     """
 
     def __init__(self, readings: Callable[[], Readings], version: str) -> None:
@@ -37,7 +37,7 @@ class Exposition(Collector):
         self._version = version
 
     def describe(self) -> Iterator[Family]:
-        """Yield the metrics without values; a registry refuses those whose names it has."""
+        """Yield the metrics without values; a registry uses this to refuse names that it already has."""
         for each in TABLE:
             yield _family(each, {})
         yield GaugeMetricFamily(BUILD, BUILD_HELP)

@@ -1,4 +1,4 @@
-"""A trace file as one self-contained page: for ``woolexec timeline``."""
+"""A trace file as one self-contained page, for ``woolexec timeline``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 OUTCOMES = {None: "", RAISED: "failed", LOST: "lost", RUNS: "running"}
-"""The states whose colours mark runs, by their outcomes; those that returned have none."""
+"""The states whose colours mark runs, by outcome; runs that returned are not marked."""
 
 
 def events_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     """
     Yield the events of a trace file, one from each line; the last line may be incomplete.
 
-    :raises ValueError: if it is no trace file that `PeerPoolExecutor.trace` has written
+    :raises ValueError: if it was not written by `PeerPoolExecutor.trace`
     """
     rest = iter(lines)
     if next(rest, "").strip() != "[":
@@ -42,7 +42,7 @@ def page_of(lines: Iterable[str], title: str) -> str:
     """
     Return the page for a trace file.
 
-    :raises ValueError: if it is none that `PeerPoolExecutor.trace` has written
+    :raises ValueError: if it was not written by `PeerPoolExecutor.trace`
     """
     try:
         data = _data_of(events_of(lines))

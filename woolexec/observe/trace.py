@@ -24,7 +24,7 @@ class Trace:
     """
     Writes the attempts of tasks that end within its block to a file, as they end.
 
-    :param engine: that of the pool
+    :param engine: the pool's engine
     :ivar path: the file
     :ivar dropped: number of attempts that are missing, because they ended faster than they could be written
     """
@@ -41,7 +41,7 @@ class Trace:
 
     def __enter__(self) -> Self:
         """
-        Begin.
+        Begin the block.
 
         :raises OSError: if the file cannot be created
         :raises RuntimeError: if the pool is traced already
@@ -58,7 +58,7 @@ class Trace:
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         """
-        Complete the file; tasks that still run are included up to now.
+        Complete the file; running tasks are included up to now.
 
         :raises OSError: if the file could not be written, unless the block was left by an exception
         """
@@ -93,14 +93,14 @@ class Trace:
             raise failed[0]
 
     def _take(self, run: Run) -> None:
-        """Take one from the engine's thread, which never waits for the disk."""
+        """Take an attempt from the engine's thread, which never waits for the disk."""
         if self._queue.qsize() < _AHEAD:
             self._queue.put(run)
         else:
             self.dropped += 1
 
     def _write(self, file: Any) -> None:
-        """Write the attempts until None arrives; if writing fails, continue to take them, so that none are held."""
+        """Write the attempts until None arrives; if writing fails, take the others and drop them."""
         run: Run | None = None
         try:
             with file:

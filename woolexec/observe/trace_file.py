@@ -1,5 +1,5 @@
 """
-The Trace Event format: what Perfetto and chrome://tracing open.
+The Trace Event format, which Perfetto and chrome://tracing read.
 
 ::
 
@@ -8,7 +8,7 @@ The Trace Event format: what Perfetto and chrome://tracing open.
     of this host       a worker, or one of its rows  "X": runs; "s", "f": arrows to runs
     of each peer       a worker there                the same
 
-It is a JSON array with one event on each line, so that a reader can use a file whose writer was killed, too.
+It is a JSON array with one event on each line, so a reader can also use a file whose writer was killed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _PROGRAM = 1
-"""The number of the process of the program; those of hosts come after it."""
+"""The number of the program's process; the numbers of hosts follow it."""
 
 _ROWS = 1 << 22
 """
-The first number of a thread that is a further row of a worker; no process id is as large.  These numbers follow each
-other, since Perfetto reads 32 bits.
+The first number for further rows of workers; no process id is as large.  The numbers are consecutive, because Perfetto
+reads 32 bits.
 """
 
 _PLACES = 20_000
@@ -38,7 +38,7 @@ _PLACES = 20_000
 
 
 _BEFORE_END = 1e-7
-"""Seconds before its end at which an arrow leaves a run: at the end itself it would not belong to it."""
+"""Seconds before the end of a run at which an arrow leaves it: at the end itself, it would not belong to the run."""
 
 
 class TraceFile:
@@ -96,7 +96,7 @@ class TraceFile:
 
     def _us(self, time: float) -> str:
         return (
-            f"{max(0.0, time - self._since) * 1e6:.3f}"  # clocks of peers differ, and Perfetto knows no time before 0
+            f"{max(0.0, time - self._since) * 1e6:.3f}"  # clocks of peers differ, and Perfetto reads no negative times
         )
 
     def _lane(self, where: Where) -> tuple[int, int]:
@@ -123,7 +123,7 @@ class TraceFile:
         Complete the file.
 
         :param clocks: the maximum error of each peer's times, in seconds
-        :param dropped: number of attempts that are not in it
+        :param dropped: number of attempts that the file lacks
         """
         for host, error in clocks.items():
             if host in self._processes:

@@ -1,1 +1,1 @@
-"""What woolexec needs of the operating system, behind one door."""
+"""All features of the operating system that woolexec uses."""

@@ -1,4 +1,4 @@
-"""The groups of this process, and the quota of processor time that Linux gives them."""
+"""The cgroups of this process, and their quota of processor time, on Linux."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the package needs of a POSIX system for files: their owners, their permissions, and how they are opened."""
+"""POSIX features for files: their owners, their permissions, and how they are opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def is_ours(about: os.stat_result, *, or_of_root: bool = False) -> bool:
 
 
 def is_trusted(user: int) -> bool:
-    """Return whether a user is that of this process, or root: no other user is trusted."""
+    """Return whether a user is the user of this process, or root: no other user is trusted."""
     return user in (os.geteuid(), 0)
 
 
@@ -21,7 +21,7 @@ def is_closed_to_others(about: os.stat_result) -> bool:
 
 
 def is_secret(about: os.stat_result) -> bool:
-    """Return whether a file is closed to others, or one of root for a group, as Kubernetes has Secrets (fsGroup)."""
+    """Return whether a file is closed to others, or belongs to root and a group, as Kubernetes Secrets do (fsGroup)."""
     return is_closed_to_others(about) or (about.st_uid == 0 != os.geteuid() and not about.st_mode & 0o037)
 
 
@@ -29,14 +29,14 @@ def create(path: str | os.PathLike[str], mode: int) -> int:
     """
     Create a file; return a descriptor for writing to it.
 
-    :raises FileExistsError: if anything has this name, also a symbolic link
+    :raises FileExistsError: if anything with this name exists, even a symbolic link
     """
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def lock(fd: int) -> bool:
     """
-    Take the lock of a file; return False, without waiting, if another process has it.
+    Acquire the lock of a file; return False, without waiting, if another process has it.
 
     It is released when the file is closed.
     """
@@ -51,7 +51,7 @@ def lock(fd: int) -> bool:
 
 def open_to_read(path: str | os.PathLike[str]) -> int:
     """
-    Open a file, but not what a symbolic link refers to; never wait, also not for the other end of a named pipe.
+    Open a file, but not the target of a symbolic link; never wait, not even for the other end of a named pipe.
 
     :raises OSError: if it cannot be opened
     """
@@ -62,6 +62,6 @@ def open_to_append(path: str | os.PathLike[str], mode: int) -> int:
     """
     Open a file, or create it; never wait, neither for the reader of a named pipe nor for room in it.
 
-    :raises OSError: if it cannot be opened, also if nobody reads the pipe
+    :raises OSError: if it cannot be opened, or is a named pipe without a reader
     """
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, mode)

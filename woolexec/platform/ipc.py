@@ -1,7 +1,7 @@
 """
-What the package needs of a POSIX system for processes that share things: pipes, memory files, sockets with descriptors.
+POSIX features for communication between processes: pipes, memory files, sockets with descriptors.
 
-See `posix` for the rule of this folder.  `_socket` is what `socket` is built on, and much faster to import.
+See `posix` for the rule of this folder.  `_socket` is the C module below `socket`, and much faster to import.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ poll = select.poll
 
 
 def fast_poll() -> tuple[Any, float]:
-    """Return a new `select.epoll`, or `select.poll` without it, and the unit of its timeouts: how many are a second."""
+    """Return a new `select.epoll`, or `select.poll` if there is none, and the number of its time units in a second."""
     return (select.epoll(), 1.0) if hasattr(select, "epoll") else (select.poll(), 1000.0)
 
 
@@ -40,7 +40,7 @@ def can_read(fd: int, timeout: float) -> bool:
 
 
 WHOLE = select.PIPE_BUF
-"""Maximum number of bytes that are written to a pipe as a whole, even if others write to it too."""
+"""Maximum number of bytes that are written to a pipe atomically, even if others write to it too."""
 
 
 def can_write(fd: int, timeout: float) -> bool:
@@ -54,7 +54,7 @@ def wide_pipe(size: int) -> tuple[int, int]:
     """
     Return both ends of a pipe; reading does not wait.
 
-    :param size: wanted capacity in bytes; it is less if the system or this user's limit requires that
+    :param size: requested capacity in bytes; it is less if the system or this user's limit requires that
     """
     ends = os.pipe()
     os.set_blocking(ends[0], False)
@@ -63,7 +63,7 @@ def wide_pipe(size: int) -> tuple[int, int]:
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
             fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, size)
-        except OSError:  # this user has many already
+        except OSError:  # this user has too many already
             pass
     return ends
 
@@ -92,14 +92,14 @@ _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 pread, pwrite = os.pread, os.pwrite
 
 _PIECES = 1000
-"""Maximum number of pieces in one write: what operating systems accept."""
+"""Maximum number of pieces in one write: the limit of operating systems."""
 
 
 def memory_file(folder: str | None = None) -> int:
     """
     Create an empty file in memory without a name; return its descriptor.
 
-    Where the system has no such files it is an unlinked file in the temporary directory.
+    If the system has no such files, it is an unlinked file in the temporary directory.
 
     :param folder: create it in this folder, on disk
     """
@@ -143,7 +143,7 @@ def write_whole(fd: int, pieces: Sequence[Any]) -> None:
 
 def read_whole(fd: int, view: memoryview, offset: int) -> None:
     """
-    Fill a view with what is in a file from an offset on.
+    Fill a view from a file, starting at an offset.
 
     :raises ValueError: if the file is too short
     """
@@ -222,7 +222,7 @@ def _seals() -> int:
 
 def map_shared(fd: int, size: int, *, is_read_only: bool = False) -> mmap.mmap:
     """
-    Map a file: what this process changes is changed for all that map it.
+    Map a file: changes by this process are seen by all processes that map it.
 
     :raises OSError: if there is no descriptor or no address space left for it
     """
@@ -235,7 +235,7 @@ KEEPS_DESCRIPTOR = sys.version_info < (3, 13)
 
 def map_private(fd: int, size: int) -> mmap.mmap:
     """
-    Map a file as private memory: no other process sees what this one changes.
+    Map a file as private memory: no other process sees the changes by this one.
 
     :raises OSError: if there is no descriptor or no address space left for it
     """
@@ -277,7 +277,7 @@ def unix_socket(kind: Literal["STREAM", "DGRAM", "SEQPACKET"] = "STREAM") -> soc
 
 
 def user_of(sock: socket.socket) -> int | None:
-    """Return the user whose process is at the other end of a Unix socket; None where the system does not say."""
+    """Return the user of the process at the other end of a Unix socket; None if the system does not report it."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
     about = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # three numbers: process, user, group
@@ -303,10 +303,10 @@ def unreceived(sock: socket.socket) -> int:
     """
     Return the memory that sent but not received messages of a Unix socket take; 0 if unknown.
 
-    :raises OSError: if there is no descriptor to load the modules that know
+    :raises OSError: if no descriptor is left to load the modules for this
     """
     try:
-        import fcntl  # here and below: only when files are sent, and they would be imported by every process
+        import fcntl  # here and below: imported only when files are sent, not by every process
         import termios
     except ImportError as exc:
         raise OSError(*exc.args) from exc

@@ -1,4 +1,4 @@
-"""What an asyncio event loop sleeps on."""
+"""The selector for asyncio event loops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["EVENT_READ", "EVENT_WRITE", "LeanSelector", "SelectorKey"]
 
 
 class LeanSelector(BaseSelector):
-    """Watches descriptors, faster than the class of `selectors` for the same system call."""
+    """A selector that is faster than the class in `selectors` for the same system call."""
 
     def __init__(self) -> None:
         self._poll, self._unit = fast_poll()
@@ -37,7 +37,7 @@ class LeanSelector(BaseSelector):
         return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
-        """Watch it for other events, or with other data."""
+        """Change the events to watch, or the data."""
         key = self.get_key(fileobj)
         if events != key.events:
             self._poll.modify(key.fd, _mask(events))
@@ -45,7 +45,7 @@ class LeanSelector(BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
-        """Wait until a descriptor is ready, or for `timeout` seconds; return what is."""
+        """Wait until a descriptor is ready, or for `timeout` seconds; return those that are ready."""
         keys, ready = self._keys, []
         for fd, seen in self._poll.poll(None if timeout is None else timeout * self._unit):
             key = keys.get(fd)
@@ -61,7 +61,7 @@ class LeanSelector(BaseSelector):
         return _Keys(self._keys)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all descriptors."""
         self._keys.clear()
         if hasattr(self._poll, "close"):
             self._poll.close()

@@ -1,8 +1,8 @@
 """
 How much memory this process may use, and how much is in use: the limits of its cgroups, or the host's memory.
 
-And how much other processes use: `resident` is quick, `proportional` takes the kernel a walk through all pages, which
-may be 100 ms for a GiB.
+Also how much other processes use: `resident` is quick; for `proportional` the kernel walks through all pages, which may
+take 100 ms for a GiB.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from woolexec.platform.cgroup import folders
 
 _UNLIMITED = 1 << 60
-"""Limits of at least this many bytes are none: version 1 of cgroups has a number for "no limit"."""
+"""Limits of at least this many bytes mean "no limit", for which version 1 of cgroups has a number."""
 
 _FULL_GROUP, _FULL_HOST = 0.9, 0.95
-"""The parts of the memory of a cgroup, and of the host, whose use is `near` the limit."""
+"""Fractions of the memory of a cgroup, and of the host, above which use is `near` the limit."""
 
 _MEMINFO = "/proc/meminfo"
 
@@ -26,9 +26,9 @@ class Memory:
     """
     The memory of one cgroup, or of the host, in bytes.
 
-    `used` does not count what the kernel drops when it needs memory, such as the cache of files; above `near` too
-    little is left.  `stalled` is for how many seconds all its processes have waited for memory so far, where the kernel
-    tells.
+    `used` does not count memory that the kernel can reclaim, such as the file cache; above `near` too little is left.
+    `stalled` is the number of seconds for which all its processes have waited for memory so far, if the kernel reports
+    it.
     """
 
     limit: int
@@ -41,9 +41,9 @@ def memory(
     root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup", meminfo: str = _MEMINFO
 ) -> Memory | None:
     """
-    Return the memory of that of this process's cgroups that is closest to its limit; of the host, if none has one.
+    Return the memory of this process's cgroup that is closest to its limit; of the host, if no cgroup has a limit.
 
-    :return: None if nothing can be read, as on other systems than Linux
+    :return: None if nothing can be read, as on systems other than Linux
     """
     return memory_of_group(root, membership) or _host(meminfo)
 
@@ -108,7 +108,7 @@ def _number(folder: str, name: str) -> int | None:
 
 
 def _cache(folder: str, prefix: str) -> int:
-    """Return the bytes of files that the kernel keeps in the memory of a cgroup; 0 if it does not say."""
+    """Return the size of the file cache in the memory of a cgroup, in bytes; 0 if unknown."""
     try:
         with open(os.path.join(folder, "memory.stat")) as file:
             found = dict(line.split()[:2] for line in file)
@@ -118,7 +118,7 @@ def _cache(folder: str, prefix: str) -> int:
 
 
 def _stalled(folder: str) -> float:
-    """Return the seconds for which all processes of a cgroup have waited for memory; 0 if the kernel does not tell."""
+    """Return the seconds for which all processes of a cgroup have waited for memory; 0 if unknown."""
     try:
         with open(os.path.join(folder, "memory.pressure")) as file:
             found = {line.split()[0]: line.rpartition("total=")[2] for line in file}
@@ -131,7 +131,7 @@ def reached_limit(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cg
     """
     Return how often one of this process's cgroups has been at its limit, so that the kernel had to free memory.
 
-    :return: a number that grows; 0 if the kernel does not say
+    :return: a number that never decreases; 0 if unknown
     """
     return sum(map(_times_full, folders(root, membership, "memory")))
 
@@ -150,7 +150,7 @@ def _times_full(folder: str) -> int:
 
 def resident(pid: int, proc: str = "/proc") -> tuple[int, int] | None:
     """
-    Return the resident memory of a process, in bytes, and how much of that other processes may share.
+    Return the resident memory of a process, in bytes, and the part of it that other processes may share.
 
     :return: None if the process is gone, or the system does not say
     """
@@ -164,7 +164,7 @@ def resident(pid: int, proc: str = "/proc") -> tuple[int, int] | None:
 
 def proportional(pid: int, proc: str = "/proc") -> int | None:
     """
-    Return the memory of a process, in bytes, with its part of what it shares with others (PSS).
+    Return the memory of a process, in bytes, including its share of memory shared with others (PSS).
 
     :return: None if the process is gone, or the system does not say
     """

@@ -1,13 +1,13 @@
 """
-What the package needs of a POSIX system: processes, signals and limits.
+POSIX features for processes, signals and limits.
 
-No other part of the package uses these primitives directly, and `tests/test_layers.py` lists them.  So this folder says
-what another operating system would have to provide: this module, `files`, `ipc` for what processes share, and `cgroup`.
-Features that only Linux has are optional: each function says what it does on a system without them.
+No other part of the package uses these primitives directly; `tests/test_layers.py` lists them.  So this folder defines
+what another operating system would have to provide: this module, `files`, `ipc` for communication, and `cgroup`.
+Features that only Linux has are optional: each function describes what it does on a system without them.
 
-Functions of `os` that need no addition are bound as they are, without another Python frame.  The module is loaded by
-the caller, by the fork server and by each worker before the first result, so it imports `_signal`, on which `signal`
-is built: that imports `enum`, as `socket` does (see `worker/fork_server.py`).
+Functions of `os` that need no addition are bound directly, without another Python frame.  The module is loaded by the
+caller, by the fork server and by each worker before the first result, so it imports `_signal`, on which `signal` is
+built: that imports `enum`, as `socket` does (see `worker/fork_server.py`).
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def forget_children() -> None:
 # -- processes -------------------------------------------------------------------------------------------------------
 
 CONTROL_FD = 3
-"""The descriptor under which a process that `spawn` has started finds what it was given."""
+"""The number of the descriptor that `spawn` passes to the process that it starts."""
 
 CLOSE_OTHERS = f"import os; os.closerange({CONTROL_FD + 1}, os.sysconf('SC_OPEN_MAX'))"
-"""Code that such a process runs first: it closes all other inherited descriptors."""
+"""Code that such a process runs first, to close all other inherited descriptors."""
 
 _DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE]
 
@@ -83,7 +83,7 @@ def spawn(program: str, argv: list[str], environment: Mapping[str, str], fd: int
     """
     Start a program in its own process group, with an empty standard input; return its process id.
 
-    Its signals are not blocked, and those that end a program or tell of its children have their default handlers.
+    Its signals are not blocked; those that end a program, and SIGCHLD, have their default handlers.
 
     :param fd: becomes its descriptor `CONTROL_FD`
     :raises OSError: if it cannot be started
@@ -124,7 +124,7 @@ def reap_group(pid: int) -> int | None:
     """
     Reap a child that leads a process group, if it has ended, and kill the rest of the group.
 
-    Without `waitid` the rest of the group is left alone.
+    Without `waitid` the rest of the group is not killed.
 
     :return: as `reap`
     """
@@ -139,7 +139,7 @@ def reap_group(pid: int) -> int | None:
 
 
 _FIRST = b"500"
-"""Of 1000: added to the part of the memory that a process uses, when the kernel chooses the one that ends."""
+"""Out of 1000: added to the part of the memory that a process uses, when the kernel chooses a process to kill."""
 
 
 def end_first() -> None:
@@ -152,7 +152,7 @@ def end_first() -> None:
 
 
 def adopt_orphans() -> bool:
-    """Become the parent of descendants whose parents end; return False where the system cannot do that."""
+    """Become the parent of descendants whose parents end; return False if the system does not support that."""
     if not sys.platform.startswith("linux"):
         return False
     import ctypes
@@ -163,7 +163,7 @@ def adopt_orphans() -> bool:
 
 
 def kill_children_but(known: Collection[int]) -> bool:
-    """Kill and reap all children but these; return whether one is left that is about to end."""
+    """Kill and reap all children but these; return whether some remain that are about to end."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             children = [int(pid) for pid in file.read().split()]
@@ -181,7 +181,7 @@ def kill_leaderless(groups: Collection[int]) -> None:
     """
     Kill the remaining processes of groups whose leaders have ended.
 
-    The kernel reuses no number of a group in which there is a process, so these processes are the group's.
+    The kernel does not reuse the number of a group that has a process, so these processes belong to the group.
     """
     if not groups:
         return
@@ -205,10 +205,10 @@ def end_with(lifeline: int) -> int:
     """
     Ask the kernel to kill this process's group when the other end of a pipe closes.
 
-    This works whatever the process does, also in C code that keeps the GIL, and reaches its children.  The pipe is
-    opened again through /proc, which gives each process a separate owner setting.
+    This works regardless of what the process does, even in C code that holds the GIL, and includes its children.  The
+    pipe is opened again through /proc, which gives each process a separate owner setting.
 
-    :param lifeline: the end of the pipe that is read
+    :param lifeline: the read end of the pipe
     :return: a descriptor that becomes readable when the other end has closed; -1 on systems other than Linux
     """
     if not sys.platform.startswith("linux"):
@@ -230,7 +230,7 @@ def end_with(lifeline: int) -> int:
 
 def status_of(pid: int | str) -> list[bytes]:
     """
-    Return the fields of /proc/PID/stat from the third on, which is the state: the name before it may hold anything.
+    Return the fields of /proc/PID/stat from the third, the state, on: the name before it may contain anything.
 
     :raises OSError: if there is no such process, no /proc, or no descriptor left
     """
@@ -239,7 +239,7 @@ def status_of(pid: int | str) -> list[bytes]:
 
 
 def is_stopped(pid: int) -> bool:
-    """Return whether a signal has stopped a process, as SIGSTOP does; False where the system does not say."""
+    """Return whether a signal has stopped a process, as SIGSTOP does; False if unknown."""
     try:
         return status_of(pid)[0] == b"T"
     except (OSError, IndexError):
@@ -248,7 +248,7 @@ def is_stopped(pid: int) -> bool:
 
 def end_of(pid: int) -> int:
     """
-    Return a new descriptor that can be read when a process has ended.
+    Return a new descriptor that becomes readable when a process has ended.
 
     :raises OSError: if no descriptor is left, or the system has no `os.pidfd_open`
     """
@@ -270,12 +270,12 @@ def at_fork(**callbacks: Callable[[], object]) -> None:
 
 def renewed_at_fork(lock: Any) -> Any:
     """Return a lock that is free in a forked child, where the thread that held it does not exist."""
-    at_fork(after_in_child=lock._at_fork_reinit)  # as the standard library's modules do
+    at_fork(after_in_child=lock._at_fork_reinit)  # as in the standard library
     return lock
 
 
 def oom_kills() -> int:
-    """Return how many processes the kernel has killed for lack of memory, of the machine or of a cgroup; 0: unknown."""
+    """Return how many processes the kernel has killed because the machine or a cgroup lacked memory; 0 if unknown."""
     try:
         with open("/proc/vmstat") as lines:
             return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
@@ -287,7 +287,7 @@ def oom_kills() -> int:
 
 
 def affinity(pid: int = 0) -> set[int] | None:
-    """Return the processors that a process may run on, this one by default; None if the system does not say."""
+    """Return the processors that a process may run on, this one by default; None if unknown."""
     return os.sched_getaffinity(pid) if hasattr(os, "sched_getaffinity") else None
 
 
@@ -312,13 +312,13 @@ def set_niceness(value: int) -> None:
 
 
 def resource_limits() -> dict[str, tuple[int, int]]:
-    """Return the resource limits of this process, soft and hard, by their names in `resource`."""
+    """Return the soft and hard resource limits of this process, by their names in `resource`."""
     names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     return {name: resource.getrlimit(getattr(resource, name)) for name in names}
 
 
 def set_resource_limits(limits: dict[str, tuple[int, int]]) -> None:
-    """Set the resource limits of this process; ignore those that it may not set, or that do not exist here."""
+    """Set the resource limits of this process; ignore limits that it may not set, or that do not exist here."""
     for name, value in limits.items():
         number = getattr(resource, name, None)
         if number is not None and resource.getrlimit(number) != value:

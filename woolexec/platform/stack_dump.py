@@ -1,9 +1,9 @@
 """
-What the package needs of a POSIX system to see the stack of a thread in another process: a signal, and what /proc says.
+POSIX features to see the stack of a thread in another process: a signal, and data of /proc.
 
-A worker has `faulthandler` write the stack of the thread that gets the signal `DUMP_SIGNAL`.  The handler is C code, so
-it works while other C code holds the GIL, and it is installed with SA_RESTART: the kernel goes on with a system call
-that it interrupts, where it can go on with it.
+In a worker, `faulthandler` writes the stack of the thread that receives the signal `DUMP_SIGNAL`.  The handler is C
+code, so it works while other C code holds the GIL.  It is installed with SA_RESTART: the kernel restarts an interrupted
+system call if possible.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ STOPPED, ENDED = "T", "Z"
 
 def dump_on_signal(fd: int, offset: int) -> bool:
     """
-    Write the stack of the thread that gets `DUMP_SIGNAL` to a file, from `offset` on.
+    Write the stack of the thread that receives `DUMP_SIGNAL` to a file, from `offset` on.
 
-    :param fd: a descriptor of the file, whose own position does not change
-    :return: False if the system cannot do that
+    :param fd: a descriptor of the file; its position does not change
+    :return: False if the system does not support that
     """
     if DUMP_SIGNAL is None:
         return False
@@ -47,11 +47,11 @@ def dump_on_signal(fd: int, offset: int) -> bool:
 
 
 _position = -1
-"""The descriptor that dumps are written to: its position is where the next one begins."""
+"""The descriptor to which dumps are written; the next one begins at its position."""
 
 
 def dump_again_from(offset: int) -> None:
-    """Write the next stack there."""
+    """Write the next stack at this offset."""
     try:
         os.lseek(_position, offset, os.SEEK_SET)
     except OSError:  # the user has closed it
@@ -62,7 +62,7 @@ def send_dump_signal(pid: int, thread: int = 0) -> None:
     """
     Make a process dump the stack of a thread; do nothing if it does not handle the signal, which would end it.
 
-    :param thread: number that the system gives the thread; 0: the main thread
+    :param thread: the system's number of the thread; 0: the main thread
     """
     if DUMP_SIGNAL is None or not _handles(pid, DUMP_SIGNAL):
         return
@@ -88,7 +88,7 @@ def _handles(pid: int, number: int) -> bool:
 
 
 def state_of(pid: int) -> str:
-    """Return the state of a process: `STOPPED`, `ENDED` (also if there is none), or another letter."""
+    """Return the state of a process: `STOPPED`, `ENDED` (also if there is no such process), or another letter."""
     try:
         letter = status_of(pid)[0].decode()
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def state_of(pid: int) -> str:
 
 
 def descendants_of(pid: int) -> list[int]:
-    """Return a process and all that descend from it, as far as the system says."""
+    """Return the ids of a process and of all its descendants, as far as the system reports them."""
     children: dict[int, list[int]] = {}
     try:
         names = os.listdir("/proc")
@@ -121,7 +121,7 @@ def memory_files_of(pid: int, size: int) -> Iterator[int]:
     """
     Yield descriptors of the memory files of this size that another process has open; the caller closes them.
 
-    :raises PermissionError: if the process is not one of this user
+    :raises PermissionError: if the process belongs to another user
     :raises FileNotFoundError: if there is no such process
     """
     folder = f"/proc/{pid}/fd"

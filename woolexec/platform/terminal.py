@@ -1,4 +1,4 @@
-"""What the package needs of a POSIX system for the terminal: a lock, and the foreground process group."""
+"""POSIX features for the terminal: a lock, and the foreground process group."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VARIABLE = "WOOLEXEC_WORKER_TERMINAL"
 
 
 def of_stdin() -> str:
-    """Return the path of the terminal that is this program's standard input; empty if it is none."""
+    """Return the path of the terminal that is this program's standard input; empty if it is not a terminal."""
     try:
         return os.ttyname(sys.__stdin__.fileno()) if sys.__stdin__ is not None else ""
     except (OSError, ValueError, AttributeError):
@@ -32,7 +32,7 @@ def taken(path: str) -> Iterator[tuple[TextIO, TextIO]]:
     Wait until no other task has the terminal, then hold it for the block.
 
     :return: files for reading from it and for writing to it
-    :raises OSError: if it cannot be opened, or is not that of this session
+    :raises OSError: if it cannot be opened, or does not belong to this session
     """
     import fcntl
 
@@ -48,7 +48,7 @@ def taken(path: str) -> Iterator[tuple[TextIO, TextIO]]:
 
 
 def give_back(path: str, group: int) -> None:
-    """Bring the parent's process group to the front, if a group that has ended is there."""
+    """Make the parent's process group the foreground one, if the foreground group has ended."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:

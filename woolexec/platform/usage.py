@@ -1,4 +1,4 @@
-"""How much memory and processor time other processes of this user take."""
+"""The memory and processor time that other processes of this user take."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def usage(pids: Iterable[int]) -> dict[int, tuple[int | None, float | None]]:
     """
     Return the memory in bytes and the processor time in seconds of processes; None if unknown.
 
-    The memory is the proportional set size where the kernel has it: what a process shares with others is divided among
-    them.  Otherwise it is the resident set size.
+    The memory is the proportional set size if the kernel reports it: shared memory is divided among the processes that
+    share it.  Otherwise it is the resident set size.
     """
     wanted = set(pids)
     if not os.path.isdir("/proc/self"):
@@ -64,7 +64,7 @@ def _by_ps(pids: set[int]) -> dict[int, tuple[int | None, float | None]]:
 
 
 def _seconds(text: str) -> float:
-    """Return the seconds of a time as ``[days-][hours:]minutes:seconds``."""
+    """Return the number of seconds in a text like ``[days-][hours:]minutes:seconds``."""
     days, _, clock = text.rpartition("-")
     seconds = 0.0
     for part in clock.split(":"):
