@@ -1,9 +1,9 @@
 """
-What holds for every test: it ends in time, and leaves nothing behind.
+Rules for every test: it ends in time, and leaves nothing behind.
 
 A test that takes longer than its ``timeout`` (60 s; ``@pytest.mark.timeout(120)`` changes it) fails with every stack
-printed: that is pytest-timeout.  If it hangs even then, for instance in the clean-up of a ``with``, the second watchdog
-below prints the stacks from outside the interpreter lock and ends the run.
+printed, by pytest-timeout.  If it hangs even then, for instance in the clean-up of a ``with``, the second watchdog
+below prints the stacks without the GIL and ends the run.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ import pytest
 
 from tests import leaks, selection
 
-if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tests is none of their business
+if "WOOLEXEC_STATE" not in os.environ:  # tests must not use the token of the user who runs them
     os.environ["WOOLEXEC_STATE"] = tempfile.mkdtemp(prefix="woolexec-tests-")
     atexit.register(shutil.rmtree, os.environ["WOOLEXEC_STATE"], ignore_errors=True)
 
-# What programs print that tests start is what they print for everybody.
+# Programs that tests start must not depend on the user's settings for colours and pytest.
 for name in ("CLICOLOR_FORCE", "FORCE_COLOR", "PYTEST_ADDOPTS", "PYTHON_COLORS", "PY_COLORS"):
     os.environ.pop(name, None)
 
-# What tests ask for on this machine is not to go through a proxy.
+# Requests of tests to this machine must not go through a proxy.
 if any(name.lower().endswith("_proxy") for name in os.environ):
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,::1,localhost")))
 
-# Many workers import numpy, which takes them a third less time if it makes no threads.
+# Many workers import numpy, which takes a third less time if it starts no threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 GRACE = 20.0
-# What most shells give: tests pass with it, and so do the programs of users.
+# The usual limit of shells: tests must pass with it, as users' programs must.
 DESCRIPTORS = 1024
 
 AT_EXIT = 120.0
@@ -56,7 +56,7 @@ AT_EXIT = 120.0
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
 _left_out = pytest.StashKey[int]()
-_here = pytest.StashKey[leaks.Snapshot | None]()  # what there was at the end of the test before
+_here = pytest.StashKey[leaks.Snapshot | None]()  # the state at the end of the previous test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,15 +69,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if soft == resource.RLIM_INFINITY or soft > DESCRIPTORS:
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # As in what a shell starts in the background.  Children inherit it, and tests send them this signal.
+        # A shell starts background jobs like this.  Children inherit it, and tests send them this signal.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A temporary directory of our own: what two runs at once leave in a common one is each other's.  With a short
-    # name: a run within a run makes another one in it, and the path of a Unix socket has room for 107 characters.
+    # A separate temporary directory, because the check for leftovers would find those of a concurrent run.  Its name is
+    # short: a run within a run makes another directory in it, and the path of a Unix socket has at most 107 characters.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-")
-    # After the directory that multiprocessing keeps in it until its own exit.
+    # Removed after the directory that multiprocessing keeps in it until the interpreter exits.
     multiprocessing.util.Finalize(None, shutil.rmtree, (tempfile.tempdir, True), exitpriority=-200)
-    # A copy: pytest swaps descriptor 2 while a test runs.
+    # A copy, because pytest replaces descriptor 2 while a test runs.
     config.stash[_stderr] = os.fdopen(os.dup(2), "w")
     if hasattr(config, "workerinput"):  # a process of pytest-xdist
         from tests.whole_files import let_children_go
@@ -93,7 +93,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def _forget_tblib() -> None:
-    """Have exceptions pickled as usual again: importing dask, in a test before, changes that for the whole process."""
+    """Pickle exceptions as usual again: if an earlier test has imported dask, that is changed for the whole process."""
     if "tblib.pickling_support" in sys.modules:
         for cls, reduce in list(copyreg.dispatch_table.items()):
             if getattr(reduce, "__module__", "") == "tblib.pickling_support":
@@ -101,7 +101,7 @@ def _forget_tblib() -> None:
 
 
 def _forget_trio() -> None:
-    """Let trio run again: it runs for ever where a test's time was up in the midst of it, and the next tests fail."""
+    """Let trio run again: after a timeout within `trio.run` it counts as running, and the next tests would fail."""
     if run := sys.modules.get("trio._core._run"):
         run.GLOBAL_RUN_CONTEXT.__dict__.clear()
 
@@ -112,15 +112,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    # What hangs at the interpreter's end hangs in no test.  A process of pytest-xdist waits until the others have ended
-    # as well, however long that takes, and is killed if it hangs then.
+    # A hang at interpreter exit is in no test's time.  A process of pytest-xdist waits at its end for the others,
+    # without a limit, and is killed if it hangs then.
     if not hasattr(config, "workerinput"):
         faulthandler.dump_traceback_later(AT_EXIT, exit=True, file=config.stash[_stderr])
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    # Hundreds of modules are imported, all of which stay: to look for garbage among them took half of the time.
+    # Hundreds of modules are imported and stay loaded: collecting garbage meanwhile took half of the time.
     gc.disable()
     try:
         return (yield)
@@ -134,7 +134,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "linux" in item.keywords and sys.platform != "linux":
             item.add_marker(pytest.mark.skip(reason="needs Linux"))
-    if hasattr(config, "workerinput"):  # a process of pytest-xdist, which gives out the files in this order
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist; the files are distributed in this order
         selection.sort(items)
     if config.getoption("--slow") or "slow" in config.getoption("markexpr"):
         return
@@ -146,8 +146,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="module", autouse=True)
 def _what_is_here_stays() -> None:
-    # Thousands of tests, and what those before have imported, stay to the end: the collections of garbage after many
-    # tests pass over them, and take a millisecond instead of hundreds.
+    # Thousands of tests, and modules that earlier tests have imported, stay to the end.  Frozen, they are skipped by
+    # the garbage collections after many tests, which then take a millisecond instead of hundreds.
     gc.collect()
     gc.freeze()
 
@@ -176,7 +176,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
-    # pytest and pytest-timeout both stop their watch when a test fails; its clean-up may hang all the same.
+    # pytest and pytest-timeout both stop their timers when a test fails, but its clean-up may still hang.
     if isinstance(node, pytest.Item):
         _arm(node)
 
@@ -199,7 +199,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     if call.excinfo is not None:
-        # pytest-timeout stops its watch a little later; if time is up while the failure is written down, the run ends.
+        # pytest-timeout stops its timer a little later; if it fired while the failure is reported, the run would end.
         signal.setitimer(signal.ITIMER_REAL, 0)
     report = yield
     if report.failed:
@@ -211,18 +211,18 @@ def pytest_runtest_makereport(
 
 
 def _end_what_is_held(item: pytest.Function) -> None:
-    """End the tasks of the pools that fixtures made for this test: they would wait for ever."""
+    """End the tasks of the pools that fixtures made for this test, which would wait forever."""
     from tests.shared_pools import is_shared
     from woolexec import PeerPoolExecutor
 
     own, others = [], []
     for name, made in item.funcargs.items():
-        definitions = item._fixtureinfo.name2fixturedefs.get(name, ())  # none of `request`
+        definitions = item._fixtureinfo.name2fixturedefs.get(name, ())  # `request` has none
         pools = [each for each in (made if isinstance(made, tuple) else (made,)) if isinstance(each, PeerPoolExecutor)]
         (own if definitions and definitions[-1].scope == "function" else others).extend(pools)
     for pool in own:
         if not (is_shared(pool) or any(pool is other for other in others)):
-            with contextlib.suppress(Exception):  # it is the test's own failure that counts
+            with contextlib.suppress(Exception):  # only the test's own failure is reported
                 pool.shutdown(cancel_futures=True, timeout=0)
 
 
@@ -235,7 +235,7 @@ def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[Any], request: p
 
 
 def _forget_what_is_here(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
-    """Look anew before the next test, for what several tests share is nobody's leak."""
+    """Take a new snapshot before the next test, because objects that several tests share are not leaks."""
     if fixturedef.scope != "function":
         request.config.stash[_here] = None
 
@@ -252,7 +252,7 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     stash = request.config.stash
     before = stash.get(_here, None) or leaks.Snapshot.take()
     yield
-    # A failed test's frames are kept for the report and hold whatever they name: its own failure is the news.
+    # A failed test's frames are kept for the report, with all objects in them; only its own failure is reported.
     failed = request.node.stash.get(_failed, False)
     left, stash[_here] = leaks.look(before, settle=0.2 if failed else leaks.SETTLE)
     if left or failed:
@@ -263,7 +263,7 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 class Clock:
-    """A clock that the test moves on."""
+    """A clock that the test advances."""
 
     now = 1000.0
 
@@ -295,7 +295,7 @@ value = 1
 
 
 class HalfImported:
-    """A module that a thread is importing, until `go_on` is set."""
+    """A module that a thread is importing until `go_on` is set."""
 
     name = "imported_slowly"
 

@@ -1,9 +1,9 @@
 """
-The table of the tests that do not hold for PeerPoolExecutor, each with its reason.
+The table of CPython's tests that do not apply to PeerPoolExecutor, each with its reason.
 
-It drives the marks of `test_stdlib` and `test_stdlib_pool`, and the tables in docs/conformance.md (written by
-`python -m tests.conformance.differences`).  A line that names a test which does not exist, or which passes, fails the
-run.
+The marks of `test_stdlib` and `test_stdlib_pool`, and the tables in docs/conformance.md, are made from it;
+`python -m tests.conformance.differences` writes the page.  A row that names a test that does not exist, or one that
+passes, fails the run.
 """
 
 import enum
@@ -18,7 +18,7 @@ BEGIN_POOL = BEGIN.replace("begin", "pool, begin")
 
 
 class Why(enum.Enum):
-    """The only reasons for a line."""
+    """The reasons that a row can have."""
 
     PRIVATE = "reads a private attribute of the stdlib's pool"
     BREAKS = "asserts that one failure breaks the whole pool"
@@ -28,18 +28,18 @@ class Why(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One test of the stdlib that does not hold, and what stands in its place."""
+    """One test of the stdlib that does not apply, and our test instead."""
 
     test: str
     why: Why
     reason: str
-    # Our test of the same intent, as "module::test".
+    # Our test for the same purpose, as "module::test".
     instead: str
     since: tuple[int, int] = VERSIONS[0]
     until: tuple[int, int] | None = None
-    # Added to released Pythons in a bugfix release: earlier ones lack it.
+    # Added in a bugfix release, so earlier releases lack it.
     backported: bool = False
-    # Some of its subtests hold, or those that do not are not counted as the test.
+    # Some of its subtests pass, or its failing subtests do not count as failures of the test.
     partly: bool = False
 
     def applies(self, version: tuple[int, int] = sys.version_info[:2]) -> bool:
@@ -59,7 +59,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         f"{P}.test_killed_child",
         Why.BREAKS,
-        "A killed worker costs the call that it ran, and `submit` goes on; it also takes its victim from `_processes`.",
+        "Expects that a killed worker breaks the pool; here only its call fails. The test kills one of `_processes`.",
         "test_pool::test_killed_worker_costs_its_own_call_only",
     ),
     Difference(
@@ -83,7 +83,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         f"{P}.test_python_finalization_error",
         Why.PRIVATE,
-        "Makes the second thread that the stdlib's pool starts, its queue feeder, fail; there is no such thread.",
+        "Makes the stdlib pool's second thread, its queue feeder, fail to start; here there is no such thread.",
         "test_scripts::test_submit_after_interpreter_shutdown_raises",
         since=(3, 12),
         backported=True,
@@ -91,14 +91,14 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         f"{P}.test_broken_process_pool_traceback",
         Why.BREAKS,
-        "A killed worker costs the call that it ran; it also takes its victim from `_processes`.",
+        "Expects that a killed worker breaks the pool; here only its call fails. The test kills one of `_processes`.",
         "test_pool::test_lost_calls_have_an_error_each",
         since=(3, 14),
     ),
     Difference(
         f"{P}.test_traceback_when_child_process_terminates_abruptly",
         Why.PRIVATE,
-        "Asserts that the cause is a private `_RemoteTraceback`; the error's own message names process and exit code.",
+        "Asserts that the cause is a private `_RemoteTraceback`; here the message names process and exit code.",
         "test_pool::test_error_of_a_lost_call_names_the_process_and_its_exit_code",
         since=(3, 15),
     ),
@@ -184,25 +184,25 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         f"{D}.test_error_at_task_unpickle",
         Why.BREAKS,
-        "An argument that raises while a worker unpickles it costs its own call, which raises that exception.",
+        "If unpickling an argument raises in a worker, here only its call fails, with that exception.",
         "test_pool::test_argument_that_fails_to_unpickle_costs_its_own_call_only",
     ),
     Difference(
         f"{D}.test_exit_at_task_unpickle",
         Why.BREAKS,
-        "An argument that exits while a worker unpickles it costs its own call, which raises `SystemExit`.",
+        "If unpickling an argument exits in a worker, here only its call fails, with `SystemExit`.",
         "test_pool::test_argument_that_exits_at_unpickling_costs_its_own_call_only",
     ),
     Difference(
         f"{D}.test_error_during_result_unpickle_in_result_handler",
         Why.BREAKS,
-        "A result that raises while it is unpickled costs its own call, which raises that exception.",
+        "If unpickling a result raises, here only its call fails, with that exception.",
         "test_pool::test_result_that_fails_to_unpickle_costs_its_own_call_only",
     ),
     Difference(
         f"{D}.test_exit_during_result_unpickle_in_result_handler",
         Why.BREAKS,
-        "A result that exits while it is unpickled costs its own call, which raises `SystemExit`.",
+        "If unpickling a result exits, here only its call fails, with `SystemExit`.",
         "test_pool::test_result_that_exits_at_unpickling_costs_its_own_call_only",
     ),
     Difference(
@@ -230,7 +230,7 @@ POOL_DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         "TestPool.test_imap_handle_iterable_exception",
         Why.OTHER,
-        "Drops the items of the last chunk if the iterable raises in it; they run, and their results are given out.",
+        "Expects that the last chunk is lost if the iterable raises in it; here its items run and give results.",
         "test_pool_differences::test_items_before_an_error_of_the_iterable_are_not_lost",
     ),
     Difference(
@@ -248,13 +248,13 @@ POOL_DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         "TestPool.test_resource_warning",
         Why.PRIVATE,
-        "Sets `_state`, and expects a warning of a pool that was not closed; ours owns nothing that must be closed.",
+        "Sets `_state`, and expects a warning for a pool that was not closed; ours owns nothing that must be closed.",
         "test_pool_differences::test_pool_that_is_dropped_leaves_its_executor_open",
     ),
     Difference(
         "TestPoolWorkerErrors.test_unpickleable_result",
         Why.OTHER,
-        "Expects a `MaybeEncodingError` for a lambda; that arrives, and other results raise what pickling raised.",
+        "Expects a `MaybeEncodingError` for a lambda; lambdas arrive here, and other results raise the pickling error.",
         "test_pool_differences::test_result_that_cannot_be_pickled_raises_what_pickling_raised",
     ),
     Difference(
@@ -266,14 +266,14 @@ POOL_DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         "TestPoolWorkerLifetime.test_pool_maxtasksperchild_invalid",
         Why.OTHER,
-        'Expects a ValueError for 0.5 and "12"; the executor raises TypeError for what is no integer.',
+        'Expects `ValueError` for 0.5 and "12"; the executor raises `TypeError` for values that are not integers.',
         "test_pool_differences::test_number_of_tasks_of_a_worker_is_checked",
     ),
 )
 
-# Test classes that are about no kind of pool, or about another one.
+# Test classes that test no pool, or another kind of pool.
 OTHER_CLASSES = {
-    "FailingInitializerResourcesTest": "Asks multiprocessing's resource tracker what the stdlib's own workers leaked.",
+    "FailingInitializerResourcesTest": "Asks multiprocessing's resource tracker what the stdlib's workers have leaked.",
 }
 
 
@@ -290,7 +290,7 @@ def rows_of(differences: tuple[Difference, ...]) -> list[str]:
 
 
 def table() -> str:
-    """Return the table for executors as it stands in docs/conformance.md."""
+    """Return the table for executors, as it is in docs/conformance.md."""
     lines = rows_of(DIFFERENCES)
     lines += ["", "| class | why it is left out |", "| --- | --- |"]
     lines += [f"| `{name}` | {reason} |" for name, reason in OTHER_CLASSES.items()]
@@ -298,7 +298,7 @@ def table() -> str:
 
 
 def page(old: str) -> str:
-    """Return the page `old` with its tables made anew."""
+    """Return the page `old` with new tables."""
     for begin, made in ((BEGIN, table()), (BEGIN_POOL, "\n".join(rows_of(POOL_DIFFERENCES)) + "\n")):
         before, _, rest = old.partition(begin)
         _, _, after = rest.partition(END)

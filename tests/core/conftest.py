@@ -1,4 +1,4 @@
-"""Fixtures for tests of what waits."""
+"""Fixtures for tests of waiting calls."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A peer to be found."""
+"""The peer that the tests discover."""
 
 from tests.mesh.conftest import peer
 

@@ -1,4 +1,4 @@
-"""An engine whose processes and clock are the test's."""
+"""An engine whose processes and clock the test controls."""
 
 import pytest
 

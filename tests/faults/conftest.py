@@ -29,7 +29,7 @@ def lone():
 
 @pytest.fixture
 def journal(tmp_path):
-    """A file in which calls note that they were started."""
+    """The file in which calls record that they were started."""
     return str(tmp_path / "journal")
 
 
@@ -48,12 +48,12 @@ def memory_group():
             continue
         try:
             os.mkdir(path)
-        except OSError:  # not ours to make
+        except OSError:  # no permission to make it
             continue
         try:
             with open(f"{path}/{limit}", "r+") as file:
                 file.write(str(100 << 20))
-        except OSError:  # the memory controller is not handed down to here
+        except OSError:  # the memory controller is not enabled here
             os.rmdir(path)
             continue
         yield path
@@ -65,13 +65,13 @@ def memory_group():
 def _removed(path):
     try:
         os.rmdir(path)
-    except OSError:  # its last process is about to be gone
+    except OSError:  # its last process has not quite ended
         return False
     return True
 
 
 class Caller:
-    """A process that runs a script, in a process group of its own."""
+    """A process that runs a script, in its own process group."""
 
     def __init__(self, source, *args):
         self.process = subprocess.Popen(
@@ -89,12 +89,12 @@ class Caller:
         os.kill(self.pid, signal.SIGKILL)
 
     def interrupt(self):
-        """Do what a terminal does at Ctrl-C."""
+        """Send SIGINT to the group, as a terminal does at Ctrl-C."""
         os.killpg(self.pid, signal.SIGINT)
 
     def end(self, limit=tasks.SOON):
         """
-        Wait for the end of the process and of all that hold its stdout and stderr, its workers above all.
+        Wait for the end of the process and of all that hold its stdout and stderr, such as its workers.
 
         Return its exit code, stdout and stderr.
         """
@@ -104,7 +104,7 @@ class Caller:
 
 @pytest.fixture
 def run():
-    """Start a `Caller`; whatever is left of it ends with the test."""
+    """Start a `Caller`; it is killed at the end of the test if it still runs."""
     callers = []
 
     def start(source, *args):
@@ -122,7 +122,7 @@ def run():
 
 @pytest.fixture
 def run_in_cgroup(tmp_path):
-    """Run a script in a cgroup of its own, with a limit of memory; skip where none can be made."""
+    """Run a script in its own cgroup with a memory limit; skip the test if none can be made."""
     made = []
 
     def run(limit, script):
@@ -143,7 +143,7 @@ def run_in_cgroup(tmp_path):
 
 
 def make_cgroup(limit):
-    """Make a cgroup of either version with this limit, in that of this process."""
+    """Make a cgroup of either version with this memory limit, within the cgroup of this process."""
     with open("/proc/self/cgroup") as lines:
         found = [line.rstrip("\n").split(":", 2) for line in lines]
     v1 = [path for _, controllers, path in found if "memory" in controllers.split(",")]
@@ -172,6 +172,6 @@ def make_cgroup(limit):
 def remove_cgroup(folder):
     try:
         os.rmdir(folder)
-    except OSError:  # its last process is about to end
+    except OSError:  # its last process has not quite ended
         return False
     return True

@@ -1,4 +1,4 @@
-"""What the tests of doors to other libraries share."""
+"""Fixtures for the tests of integrations with other libraries."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def credentials():
 
 @pytest.fixture(scope="module")
 def registered():
-    """Have joblib know the backend, for a module; end the pool that it keeps afterwards."""
+    """Register the backend with joblib for a module; afterwards shut down the pool that it keeps."""
     joblib = pytest.importorskip("joblib")
     from woolexec.integrations import joblib_backend
 
@@ -28,7 +28,7 @@ def registered():
 
 @pytest.fixture
 def two(registered):
-    """Two workers, which have been started, and are kept."""
+    """Configure joblib with two workers, which are started and kept."""
     from joblib import Parallel, delayed, parallel_config
 
     with parallel_config("woolexec", n_jobs=2):

@@ -11,7 +11,7 @@ from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link import fd_passing
 from woolexec.mesh.server.peer import Peer
 
-load_grpc()  # as pools do, before a test module imports grpc: tests fork
+load_grpc()  # as pools do; before a test module imports grpc, because tests fork
 
 __all__ = ["CREDENTIALS", "PATIENCE", "apart", "eventually", "few_descriptors", "free_port", "joined", "peer", "pool"]
 
@@ -19,7 +19,7 @@ CREDENTIALS = Credentials(token_for("these tests"))
 
 
 def joined(*peers, local=0, timeout=1.0):
-    """A pool that places its calls on peers, beside `local` workers of its own."""
+    """Return a pool that places its calls on peers, and on `local` workers."""
     addresses = [peer if isinstance(peer, str) else peer.address for peer in peers]
     pool = PeerPoolExecutor(local, peers=addresses, credentials=CREDENTIALS, peers_timeout=timeout)
     try:
@@ -38,7 +38,7 @@ def free_port():
 
 @contextlib.contextmanager
 def few_descriptors(limit):
-    """This process, and those that are started here, have no descriptor of this number or a higher one."""
+    """Limit the descriptor numbers of this process, and of those that it starts, to less than `limit`."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
     try:
@@ -49,7 +49,7 @@ def few_descriptors(limit):
 
 @pytest.fixture
 def apart(monkeypatch):
-    """Clients take peers to be on other hosts, so that large payloads travel in parts."""
+    """Make clients treat peers as being on other hosts, so that large payloads travel in parts."""
     monkeypatch.setattr(fd_passing, "boot_id", str)
 
 

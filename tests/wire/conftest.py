@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def program(monkeypatch):
-    """Run source as a program does whose module nobody can import; return its names."""
+    """Run source as a program whose module cannot be imported; return the module."""
     main = types.ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
 
