@@ -112,7 +112,7 @@ class Descriptor:
 
 
 class Borrowed:
-    """Does what a semaphore of the C module `_multiprocessing` does, in another process."""
+    """Represents a semaphore of the C module `_multiprocessing` that is in another process."""
 
     name = None
     handle = 0

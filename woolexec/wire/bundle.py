@@ -187,7 +187,7 @@ class _Bundler:
         return self._group("", key).digest
 
     def collect(self, needs: Needs | None) -> list[Any]:
-        """Pickle all wanted globals, and those that they want in turn; return the table of the bundle."""
+        """Pickle all wanted globals, and the globals that these need in turn; return the table of the bundle."""
         table: list[Any] = []
         while self._wanted:
             owner, key = self._wanted.popleft()

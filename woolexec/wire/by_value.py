@@ -88,7 +88,7 @@ def _try(
 
 
 class _Nowhere:
-    """A file that discards what is written to it."""
+    """A file that discards all data."""
 
     def write(self, data: Any) -> int:
         return len(data)

@@ -258,7 +258,7 @@ def _variable(variable: ContextVar[Any]) -> Any:
 
 
 def _struct(value: Struct) -> Any:
-    """Reduce the compiled form of a format to the format: it has no pickle of its own."""
+    """Reduce the compiled form of a format to the format: it cannot be pickled itself."""
     return Struct, (value.format,)
 
 

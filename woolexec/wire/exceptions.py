@@ -287,7 +287,7 @@ def _revive(node: dict[str, Any]) -> BaseException:
 
 
 def _graft(group: BaseExceptionGroup[Any], nodes: list[dict[str, Any] | None]) -> None:
-    """Restore what pickling drops from a group's members: their causes and contexts."""
+    """Restore the causes and contexts of a group's members, which pickling drops."""
     for member, node in zip(group.exceptions, nodes, strict=False):
         if node is None:
             continue

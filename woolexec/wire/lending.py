@@ -58,7 +58,7 @@ class Lender:
         self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._holders: dict[int, _Borrower] = {}
         self._serials = itertools.count(1)
-        self._numbering = threading.Lock()  # guards the numbers and what is lent
+        self._numbering = threading.Lock()  # guards the numbers and the lent objects
         threading.Thread(target=self._accept, name="woolexec-lender", daemon=True).start()
 
     def ticket(self, thing: Any) -> borrowing.Ticket:

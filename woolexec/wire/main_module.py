@@ -35,7 +35,7 @@ else:
 
 
 def import_cloudpickle() -> None:
-    """Import what unpickling by value needs; only once this module is complete, because import hooks may use it."""
+    """Import the modules for unpickling by value; only when this module is complete, as import hooks may use it."""
     import cloudpickle  # noqa: F401
 
 

@@ -214,7 +214,7 @@ class Pickled:
         Pickle a value.
 
         :param goes_home: see `dumps`
-        :raises Exception: whatever pickling raises
+        :raises Exception: any exception raised by pickling
         """
         buffers: list[Any] = []
         body = _joined(_dump(value, buffers, APART, kind=_HOME if goes_home else _OUTCOME))

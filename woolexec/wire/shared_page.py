@@ -61,7 +61,7 @@ MAIN, DOWN, UP, LOOP, OPEN, PID, ASKED, ANSWERED, READY, RUNS, RUNS_LOOP = 0, 3,
 
 def page_file() -> int:
     """
-    Open a file for a page, and for what follows it; return its descriptor.
+    Open a file for a page, and for the areas that follow it; return its descriptor.
 
     It has no ring buffers if a limit (``ulimit -f``) forbids it to be so large: payloads then travel in their frames.
 

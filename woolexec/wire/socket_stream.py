@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from woolexec.wire.ring_buffer import RingBuffer
 
 LIMIT = 2**31 - 1
-"""Maximum size of a batch, in bytes: what protobuf accepts."""
+"""Maximum size of a batch, in bytes: the limit of protobuf."""
 
 _BUFFER = 1 << 19
 """Maximum number of bytes read at once."""
@@ -137,7 +137,7 @@ class Reader:
         Read once; return the frames that are complete now.
 
         :param returns: single-call Returns before any other frame are appended here, as (call, seconds, payload)
-        :param only_rest: read nothing from the socket: return what has arrived before
+        :param only_rest: read nothing from the socket: return frames that have arrived before
         :raises EOFError: if the other end has closed the connection
         :raises BlockingIOError: if there is nothing to read and the socket or the flags do not allow waiting
         :raises ValueError: if the data is not a batch, or exceeds the limit

@@ -4,10 +4,10 @@ The part of the file shared by engine and worker in which the worker writes its 
 ::
 
     words of the page                        behind the crash report
-    10  asked     counts the questions       report   what runs, with all stacks, by the interpreter
+    10  asked     counts the requests        report   what runs, with all stacks, by the interpreter
     11  answered  the last one answered      dump     the stack of one thread, by `faulthandler`, when the
     12  writing   1: the report is changing           interpreter does not answer
-    13  ready     1: it can be asked
+    13  ready     1: it answers
     16-...        pairs of a call and the thread that runs it, where that is not the main thread
 
 A request is a number in the page and SIGURG, which a worker handles anyway; a process without a handler ignores it.

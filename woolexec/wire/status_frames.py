@@ -1,4 +1,4 @@
-"""The frames of operators, who see what a peer does and end tasks; links only, and not imported by workers."""
+"""The frames with which operators watch a peer and end tasks; links only, and not imported by workers."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ Values that several calls need: each is pickled once, and sent to a target once,
     Keep         a target is sent its payload
     Start        the numbers of the values that the call needs
     worker       the payloads of these, from which each call unpickles its own objects
-    Drop         the owner has no use for it any more
+    Drop         the owner no longer needs it
 
 A large payload is a memory file.  All workers of a host map the same pages, each of them privately.
 

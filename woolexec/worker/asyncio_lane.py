@@ -94,7 +94,7 @@ class AsyncioLane(LoopLane):
         self.tasks[number][1].cancel()
 
     def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
-        """Return a function to call, and an awaitable that finishes when it is called."""
+        """Return a function to call, and an awaitable that finishes at the call."""
         future = self._loop.create_future()
 
         def wake() -> None:

@@ -1,8 +1,8 @@
 """
 The tasks of an event loop, for reports of what runs: their coroutines, and the tasks that they wait for.
 
-Since Python 3.14 asyncio keeps a graph of what awaits what.  Before, the tasks that a task waits for are found among
-the variables of the asyncio functions in which it waits.
+Since Python 3.14, asyncio records which tasks await which others.  Before, the tasks that a task waits for are found
+among the variables of the asyncio functions in which it waits.
 """
 
 from __future__ import annotations

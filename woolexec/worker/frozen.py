@@ -15,7 +15,7 @@ FORK_SERVER: str = "--woolexec-fork-server"
 """The argument that makes the executable of a frozen program run the fork server."""
 
 is_ready: bool = False
-"""Whether this program has called `freeze_support`; otherwise the fork server would be the program again, endlessly."""
+"""Whether this program has called `freeze_support`; otherwise its executable would start itself again, endlessly."""
 
 
 def freeze_support() -> None:

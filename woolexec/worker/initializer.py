@@ -67,7 +67,7 @@ def run(setup: Setup, fail: Callable[[BaseException], object] | None) -> None:
 
 
 def _run_once(setup: Setup, fail: Callable[[BaseException], object] | None) -> None:
-    over = threading.Lock()  # acquired by what happens first: the initializer's end or the timeout
+    over = threading.Lock()  # acquired by the first of these events: the initializer's end or the timeout
 
     def give_up() -> None:
         if over.acquire(blocking=False):

@@ -221,7 +221,7 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
 
 def spread(chunk: tuple[Any, ...]) -> tuple[bool, list[Any], bool, bool, bool]:
     """
-    Return what a chunk of a map consists of.
+    Return the parts of a chunk of a map.
 
     :return: whether each item is a tuple of arguments; the items; whether the function is unpickled for each item;
         whether each item is the pickle of one; whether the results are pickled together

@@ -197,7 +197,7 @@ class Outlet:
         """
         Send the collected items.
 
-        :raises Exception: what pickling an item raised; the items before it have been sent
+        :raises Exception: any exception raised by pickling an item; the items before it have been sent
         """
         if self._error is not None:
             raise self._error

@@ -1,4 +1,4 @@
-"""A lane that is an event loop: what the lanes of asyncio and trio have in common."""
+"""A lane that is an event loop: the base class of the lanes of asyncio and trio."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LoopLane(Lane):
         self._inbox: deque[Callable[[], None]] = deque()
         self._scheduled = True  # until the loop runs
         self._said: list[bytes] = []
-        self._held: list[Any] = []  # what the calls hold whose outcomes are in `_said`
+        self._held: list[Any] = []  # objects held by the calls whose outcomes are in `_said`
         self._finished: threading.Event | None = None
         thread = threading.Thread(target=self.run, name=f"woolexec-{self.name}", daemon=True)
         thread.start()
@@ -194,7 +194,7 @@ class LoopLane(Lane):
             self._release(job)
 
     def _release(self, job: Job) -> None:
-        """Drop what a call holds, after its outcome has been sent."""
+        """Drop the objects that a call holds, after its outcome has been sent."""
         if self._said:
             self._held.append(job.held)
         job.held = None

@@ -228,7 +228,7 @@ def ask_for(name: str, job: Job, receiver: Any) -> None:
 
 
 def _share(values: Sequence[Value]) -> tuple[int, ...]:
-    """Send the engine those of the values that it does not have; return the numbers of all."""
+    """Send the values that the engine lacks; return the numbers of all."""
     import weakref
 
     assert worker is not None

@@ -316,7 +316,7 @@ class SyncLane:
         :param kept: receives each value that is pickled, to keep it alive
         :param anew: unpickle the function for each item
         :param alone: each item is the pickle of one
-        :param may_stay: returns whether such a value need not be pickled at once; None: all are
+        :param may_stay: returns whether such a value can be pickled later; None: all are pickled at once
         """
         values: list[Any] = []
         errors: dict[int, bytes] = {}
