@@ -1,12 +1,12 @@
 """
-What a test may not leave behind: processes, threads, open files, mapped memory files, temporary files, signal handlers.
+Find leftovers of a test: processes, threads, open files, mapped memory files, temporary files, signal handlers.
 
-1. ``Snapshot.take()`` before the test notes what is there.
-2. ``left_behind(before)`` after it names what is new, once things have had ``SETTLE`` seconds to go away; ``look`` also
-   returns what is there then, with which the next test may begin.
+1. ``Snapshot.take()`` before the test records what exists.
+2. ``left_behind(before)`` after it names what is new, after up to ``SETTLE`` seconds for it to disappear; ``look`` also
+   returns a new snapshot, with which the next test may begin.
 
-Processes are found by parent and by a mark in their environment, so that an orphan whose parent died is seen too.
-Where there is no ``/proc``, only threads and temporary files are looked at.
+Processes are found by parent and by a mark in their environment, so orphans are found too.
+Without ``/proc``, only threads and temporary files are checked.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from woolexec.wire.spare_files import drop_spares
 
 SETTLE = 10.0
 COLLECTS = 0.008
-"""The pause, of those that double from 1 ms on, before which garbage is collected."""
+"""The pause, in a series that doubles from 1 ms, before which garbage is collected."""
 PREFIX = "woolexec"
 _CLOSED_BY_PEER = "08"  # CLOSE_WAIT, in /proc/net/tcp
 MARK = "TESTS_OF_WOOLEXEC"
 _run = f"{os.getpid()}-{uuid.uuid4().hex}"
 
-# They serve the whole test process, are started by the standard library at first use and end with it.
+# They serve the whole test process: the standard library starts them at first use, and they end with the process.
 _STDLIB_SERVANTS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 
-# All that a program, a server or an event loop may handle in its main thread; SIGALRM is the time limit of the tests.
+# Signals that a program, a server or an event loop may handle in its main thread; SIGALRM is the tests' time limit.
 _HANDLED = tuple(getattr(signal, f"SIG{name}") for name in ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "CHLD"))
 
 
@@ -61,7 +61,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    # By their ids alone, as reading about each of all processes twice a test took a tenth of the whole run.
+    # Only their ids: reading the details of all processes twice in each test took a tenth of the whole run.
     processes: frozenset[int]
     threads: frozenset[threading.Thread]
     files: dict[int, str]
@@ -82,17 +82,17 @@ class Snapshot:
 
 
 def left_behind(before: Snapshot, settle: float | None = None) -> list[str]:
-    """Say what is here that was not there before; what is on its way out gets ``settle`` seconds (`SETTLE`)."""
+    """Name leftovers since the snapshot; they have ``settle`` seconds (`SETTLE`) to disappear."""
     return look(before, settle)[0]
 
 
 def look(before: Snapshot, settle: float | None = None) -> tuple[list[str], Snapshot]:
-    """Do as `left_behind`; return what is there as well."""
+    """Do the same as `left_behind`; also return a new snapshot."""
     leaks, now = _difference(before)
     deadline = time.monotonic() + (SETTLE if settle is None else settle)
     pause, is_last = 0.001, False
     while leaks and not is_last:
-        if pause == COLLECTS:  # not at once: most of it is a thread that is ending, and a large heap takes long
+        if pause == COLLECTS:  # not at once: most leftovers are ending threads, and a large heap takes long
             gc.collect()
         is_last = time.monotonic() >= deadline
         time.sleep(0 if is_last else pause)
@@ -102,7 +102,7 @@ def look(before: Snapshot, settle: float | None = None) -> tuple[list[str], Snap
 
 
 def clean_up(before: Snapshot) -> None:
-    """End what a failed test left running, and take its signal handlers away, so that the next one starts clean."""
+    """End everything that a failed test left running, and remove its signal handlers, before the next test."""
     for number, handler in zip(_HANDLED, before.handlers, strict=True):
         if handler is not None and signal.getsignal(number) != handler:
             signal.signal(number, handler)
@@ -152,7 +152,7 @@ def _process(pid: int) -> Process | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name stands in brackets and may itself hold brackets and spaces.
+    # The name is in brackets, and may itself contain brackets and spaces.
     state, parent, *_ = stat[stat.rindex(")") + 2 :].split()
     return Process(pid, int(parent), state)
 
@@ -199,7 +199,7 @@ def _open_files() -> dict[int, str]:
 
 
 def _described(target: str) -> str | None:
-    """Add to the name of a socket what the kernel knows of it; None for one that grpc closes when it polls next."""
+    """Add the kernel's data to the name of a socket; None for a socket that grpc closes when it polls next."""
     if not target.startswith("socket:["):
         return target
     inode = target[len("socket:[") : -1]
@@ -210,12 +210,12 @@ def _described(target: str) -> str | None:
                 if inode in fields:
                     is_left = kind.startswith("tcp") and fields[3] == _CLOSED_BY_PEER and "grpc" in sys.modules
                     return None if is_left else f"{target} ({kind}: {' '.join(fields)})"
-    # It was refused while the channel was closed: grpc without its own threads has not looked at it since.
+    # It was refused while the channel was closed: without its own threads, grpc has not polled it since.
     return None if "grpc" in sys.modules else target
 
 
 def _belongs_to_grpc(target: str) -> bool:
-    """Tell whether grpc, once imported, may have opened it for the life of the process."""
+    """Return whether grpc may have opened it for the lifetime of the process, if grpc is imported."""
     return "grpc" in sys.modules and target.startswith("anon_inode:")
 
 

@@ -1,4 +1,4 @@
-"""Which tests are run when, and in which order."""
+"""Select which tests run when, and in which order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from zlib import crc32
 
 import pytest
 
-# Files whose tests are few and long: begun last, one of them would keep a process busy while the others have no work.
+# Files with few and long tests: if one started last, its process would still be busy while the others are idle.
 FIRST = (
     "tests/core/test_simulation.py",
     "tests/sim/test_sim.py",
@@ -41,8 +41,8 @@ FIRST = (
     "tests/test_mpi.py",
 )
 
-# What `make test` leaves out although hardly a test of it is long: together it takes two fifths of the processor time.
-# It is run with the slow tests; what stands first depends on the version of Python or of a dependency.
+# Files that `make test` omits although few of their tests are long: together they take two fifths of the processor
+# time.  They run with the slow tests; the first ones depend on the version of Python or of a dependency.
 VERSIONS = (
     "tests/aio/test_nested_async.py",
     "tests/conformance/test_asyncio.py",
@@ -86,7 +86,7 @@ LATER = (
     "tests/test_conftest.py",
 )
 
-# What depends neither on the version of Python nor on a dependency: simulations, documents, the tests' own tools.
+# Files that depend neither on the version of Python nor on a dependency: simulations, documents, the tests' own tools.
 ONCE = (
     "tests/bench/",
     "tests/chaos/",
@@ -111,12 +111,12 @@ ONCE = (
     "tests/test_release.py",
 )
 
-# Number of combinations of a `matrix` test that are tried without the slow tests.
+# Number of combinations of a `matrix` test that run without the slow tests.
 FEW = 3
 
 
 def thin_out(items: list[pytest.Item]) -> None:
-    """Mark as slow what is run later, and all but a few combinations of parameters of each `matrix` test."""
+    """Mark as slow the tests that run later, and all but a few combinations of parameters of each `matrix` test."""
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.nodeid.startswith(LATER):

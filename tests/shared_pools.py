@@ -1,8 +1,8 @@
 """
-Pools that the tests of a module share: for tests that leave their workers as they found them.
+Pools that the tests of a module share, for tests that do not change the state of workers.
 
-``with shared(2) as pool`` stands where a test would otherwise make a pool of two workers; leaving the block does not
-wait for tasks.  The fixture ``shared_pools`` starts a pool of one worker and one of two for a module.
+``with shared(2) as pool`` replaces a separate pool of two workers in a test; leaving the block does not wait for tasks.
+The fixture ``shared_pools`` starts a pool of one worker and one of two for a module.
 """
 
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from woolexec import PeerPoolExecutor
 _pools = {}
 
 
-class shared:  # it stands where a function would
-    """The shared pool of so many workers, for a block of either kind; its current executor if `current` is true."""
+class shared:  # used like a function
+    """The shared pool with this number of workers, for a block; the block's current executor if `current` is true."""
 
     def __init__(self, workers, *, current=False):
         self._pool = _pools[workers]
@@ -35,22 +35,22 @@ class shared:  # it stands where a function would
 
 
 def is_shared(pool):
-    """Tell whether tests share a pool."""
+    """Return whether a pool is shared by tests."""
     return any(pool is each for each in _pools.values())
 
 
 def meet(folder, number, count):
-    """Run in several workers at once, until so many files are there."""
+    """Run in several workers at once, until there are `count` files."""
     (folder / str(number)).touch()
     assert eventually(lambda: len(list(folder.iterdir())) == count)
 
 
 def start(pool, workers, folder):
-    """Start all workers and threads of a pool, which are no test's leak then."""
+    """Start all workers and threads of a pool, so that they are not reported as leaks of a test."""
     folder.mkdir()
     futures = [pool.submit(meet, folder, number, workers + 1) for number in range(workers)]
     for future in futures:
-        future.add_done_callback(lambda _: None)  # none has ended: the thread for callbacks is started
+        future.add_done_callback(lambda _: None)  # none has ended yet, so this starts the thread for callbacks
     (folder / "ours").touch()
     for future in futures:
         future.result(SOON)
@@ -58,7 +58,7 @@ def start(pool, workers, folder):
 
 @contextmanager
 def started(folder):
-    """Make the pools, for a block; a ``with`` statement would make them current executors of all the tests in it."""
+    """Make the pools for a block; their own ``with`` would make them current executors of all tests in it."""
     _pools.update({workers: PeerPoolExecutor(workers) for workers in (1, 2)})
     try:
         for workers, pool in _pools.items():

@@ -1,4 +1,4 @@
-"""How pytest-xdist gives the tests to its processes: whole files, in the order in which they were collected."""
+"""Distribute tests to the processes of pytest-xdist: whole files, in the order in which they were collected."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from xdist.scheduler import LoadFileScheduling
 
 class WholeFiles(LoadFileScheduling):
     """
-    pytest-xdist's `loadfile`, which ends also when a test takes its process with it.
+    pytest-xdist's `loadfile`, which also ends if a test kills its process.
 
-    As of 3.8, `loadfile` gives to others all files that the process ever had; who gets one in which no test is left to
-    run is never heard of again.  The process that takes the place of the lost one gets one file: if one test is left
-    in it, the process waits for ever to hear which test comes next.  And the test that took its process with it is run
-    again, and takes the next one.
+    As of 3.8, `loadfile` gives all files that the lost process ever had to others; a process that gets a file without
+    remaining tests never reports again.  The replacement of the lost process gets one file: if one test remains in it,
+    the process waits forever for the next test.  And the test that killed its process is run again, and kills the next
+    one.
     """
 
     def remove_node(self, node: Any) -> str | None:
         left: dict[str, dict[str, bool]] = {}
-        lost = None  # tests run in this order, so the first one that is not done is the one that ran
+        lost = None  # tests run in this order, so the first unfinished one is the one that ran
         for file, tests in self.assigned_work.pop(node).items():
             for test, done in tests.items():
                 if lost is None and not done:
@@ -36,7 +36,7 @@ class WholeFiles(LoadFileScheduling):
     def _reschedule(self, node: Any) -> None:
         if node not in self.registered_collections or node.shutting_down:
             return
-        # A process begins a test when it knows the next one, or that there is none.
+        # A process starts a test only when it knows the next one, or that there is none.
         while self.workqueue and self._pending_of(self.assigned_work[node]) <= 2:
             self._assign_work_unit(node)
         if not self.workqueue:
@@ -45,9 +45,9 @@ class WholeFiles(LoadFileScheduling):
 
 def let_children_go(config: pytest.Config) -> None:
     """
-    Have children that a test forks not hold the connection of this process to that of pytest-xdist.
+    Make forked children of tests close this process's connection to the main process of pytest-xdist.
 
-    That one would hear that this process has ended when they have, too.
+    Otherwise the main process would notice the end of this process only when the children have ended too.
     """
     (interactor,) = (plugin for plugin in config.pluginmanager.get_plugins() if hasattr(plugin, "channel"))
     connection = interactor.channel.gateway._io
