@@ -1,4 +1,4 @@
-"""A program that changes the settings that it can, and looks at them: the tests add where it looks."""
+"""A program that changes all settings that it can, and reads them; the tests add where it reads them."""
 
 TOP = """
 import copyreg, csv, decimal, enum, locale, logging, multiprocessing, os, pathlib, re, resource, socket, sys, time

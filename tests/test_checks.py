@@ -1,4 +1,4 @@
-"""Arguments of the wrong kind: who gave them is told at once what was expected and what came."""
+"""Arguments of the wrong type raise at once, with the expected and the actual type."""
 
 import asyncio
 import math

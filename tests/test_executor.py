@@ -1,4 +1,4 @@
-"""The face: what every argument and every option of it does, on real workers."""
+"""The executor: the effect of every argument and option, on real workers."""
 
 import asyncio
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""Modules that another thread is importing: half of their names are not there yet."""
+"""Modules that another thread is importing, and whose names are not all defined yet."""
 
 import ast
 import subprocess

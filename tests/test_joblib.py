@@ -1,4 +1,4 @@
-"""The door to joblib: its own tests, with the backend "woolexec"."""
+"""The joblib backend: joblib's own tests, with the backend "woolexec"."""
 
 import importlib.util
 import os

@@ -1,5 +1,5 @@
 """
-The rows of the house: a file imports only from rows above it and from its own folder.
+The layers of the package: a file imports only from rows above its own and from its own folder.
 
 The graph is read from the sources with `ast`, so imports inside functions and under ``TYPE_CHECKING`` count as well.
 Importing a package runs its ``__init__``, which sits in the package's own row.

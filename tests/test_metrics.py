@@ -1,4 +1,4 @@
-"""`woolexec.metrics` as a user has it: a registry that is scraped, compared with what `statistics` says."""
+"""`woolexec.metrics` as a user uses it: a registry that is scraped, compared with `statistics`."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""The choice of the places where `tests/mutate.py` plants flaws, and what it writes down."""
+"""The choice of the places where `tests/mutate.py` plants flaws, and its records."""
 
 from tests import mutate
 from tests.mutate import Row, Verdict, chosen, places_in, seen_by

@@ -1,4 +1,4 @@
-"""What pyproject.toml, the Makefile and .ci promise about Pythons, dependencies and how the tests are run."""
+"""Checks of pyproject.toml, the Makefile and .ci: Python versions, dependencies, and how the tests run."""
 
 import re
 import shutil

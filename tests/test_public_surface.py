@@ -1,4 +1,4 @@
-"""What users can import, and how: a change here is a change of the public promise, and belongs into CHANGELOG.md."""
+"""The public interface: a change here is a change for users, and belongs in CHANGELOG.md."""
 
 import concurrent.futures
 import inspect

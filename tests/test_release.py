@@ -1,4 +1,4 @@
-"""What a release consists of: one version, links that lead somewhere on the package index, and workflows."""
+"""The parts of a release: one version, links that work on the package index, and workflows."""
 
 import re
 import runpy

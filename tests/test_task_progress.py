@@ -1,4 +1,4 @@
-"""How often reports of progress are passed on, and what a frame says."""
+"""How often progress reports are sent, and the contents of their frames."""
 
 import itertools
 import logging

@@ -1,4 +1,4 @@
-"""A test that takes its process with it, in a run of several processes."""
+"""A test that kills its process, in a run of several processes."""
 
 import os
 import re

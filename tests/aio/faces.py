@@ -1,4 +1,4 @@
-"""Both faces of a stream behind one: test bodies are written once, and run with `for` as well as with `async for`."""
+"""Both interfaces of a stream behind one: test bodies are written once, and run with `for` and with `async for`."""
 
 from contextlib import asynccontextmanager
 

@@ -1,4 +1,4 @@
-"""How maps, streams, blocks and families of tasks end when somebody leaves early, or something raises."""
+"""How maps, streams, blocks and nested tasks end when a block is left early, or an exception is raised."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""Calls that were given up, but have not ended yet: what still comes of them is nobody's."""
+"""Abandoned calls that have not ended yet: their outcomes are dropped."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Tasks of tasks, where one of them at least is asynchronous."""
+"""Nested tasks, at least one of which is asynchronous."""
 
 import os
 

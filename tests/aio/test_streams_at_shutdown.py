@@ -1,4 +1,4 @@
-"""Row 53: streams that nobody has closed when their pool is shut down."""
+"""Row 53: streams that are still open when their pool is shut down."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""Traces of OpenTelemetry; each program is one of its own, for its tracer provider is set once."""
+"""Traces of OpenTelemetry; each test runs a separate program, because a tracer provider can be set only once."""
 
 import json
 import subprocess

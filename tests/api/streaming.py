@@ -1,4 +1,4 @@
-"""A stream without a worker: the test sends its items, and looks at what it asks for."""
+"""A stream without a worker: the test sends its items, and checks its requests."""
 
 from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.core.call import Call, Function

@@ -1,4 +1,4 @@
-"""The methods that all executors have, on one whose tasks run at once."""
+"""The methods that all executors share, on an executor that runs tasks immediately."""
 
 from concurrent.futures import Executor, Future
 

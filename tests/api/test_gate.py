@@ -1,4 +1,4 @@
-"""The gate alone: what waits, in which order, and who ends each wait."""
+"""The gate alone: which threads wait, in which order, and what ends each wait."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What lives until a task has ended."""
+"""Objects that are kept alive until a task has ended."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""What `multiprocessing` shares by inheritance: in `initargs`, in arguments, and in globals of functions."""
+"""Objects that `multiprocessing` shares by inheritance: in `initargs`, in arguments, and in globals of functions."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""``map`` with an engine that runs what it is given when it is told to."""
+"""``map`` with an engine that runs calls when the test tells it to."""
 
 import itertools
 import threading

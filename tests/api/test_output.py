@@ -1,4 +1,4 @@
-"""`output="caller"`: what tasks print is in the streams of this process before their results are."""
+"""`output="caller"`: the output of tasks is in the streams of this process before their results arrive."""
 
 import asyncio
 import contextlib

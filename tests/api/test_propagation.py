@@ -1,4 +1,4 @@
-"""Context variables that go with tasks, and what a task knows of itself."""
+"""Context variables that travel with tasks, and the information that a task has about itself."""
 
 import contextvars
 import subprocess

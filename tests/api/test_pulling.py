@@ -1,4 +1,4 @@
-"""What a stream asks for and takes; the test is the worker."""
+"""The items that a stream requests and takes; the test acts as the worker."""
 
 import contextlib
 import pickle

@@ -1,4 +1,4 @@
-"""What runs, as a pool with real workers says it."""
+"""The stacks of running tasks, reported by a pool with real workers."""
 
 import asyncio
 import collections

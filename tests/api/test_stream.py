@@ -1,4 +1,4 @@
-"""Streams: both kinds of generators, through both faces."""
+"""Streams: both kinds of generators, through both interfaces."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Actors that tasks and other actors make, on this machine."""
+"""Actors that tasks and other actors create, on this machine."""
 
 import asyncio
 import gc

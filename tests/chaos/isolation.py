@@ -1,5 +1,5 @@
 """
-A run in namespaces of its own: processes, mounts and network; it takes root or unprivileged user namespaces.
+A run in separate namespaces for processes, mounts and network; it needs root or unprivileged user namespaces.
 
 ::
 

@@ -1,5 +1,5 @@
 """
-What was asked for and what came of it: every call of a run, checked against what the documentation promises.
+Every call of a run and its outcome, checked against the guarantees in the documentation.
 
 1. ``accept`` notes a call before it is submitted, ``end`` its outcome, at each time that its future calls back.
 2. ``overdue`` names calls that should have ended long ago.

@@ -1,4 +1,4 @@
-"""What a run may not leave behind, and what may not grow while it lasts."""
+"""Resources that a run must not leave behind, and that must not grow while it lasts."""
 
 from __future__ import annotations
 

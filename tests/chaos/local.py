@@ -1,4 +1,4 @@
-"""A pool of local workers, and what can happen to it: dead and stopped processes, forks, missing descriptors."""
+"""A pool of local workers, and its faults: dead and stopped processes, forks, missing descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool whose tasks run at peers, and what can happen to these, to the way there and to other clients."""
+"""A pool whose tasks run at peers, and faults of the peers, of the network and of other clients."""
 
 from __future__ import annotations
 

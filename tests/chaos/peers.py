@@ -1,4 +1,4 @@
-"""Peers as processes of their own, at a port that stays the same when one is replaced by another."""
+"""Peers in separate processes, at a port that stays the same when a peer is replaced."""
 
 from __future__ import annotations
 

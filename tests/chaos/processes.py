@@ -1,4 +1,4 @@
-"""Processes as the kernel shows them: who is whose child, and what they hold."""
+"""Processes as the kernel reports them: their parents and children, and the resources that they hold."""
 
 from __future__ import annotations
 

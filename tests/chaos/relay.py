@@ -1,5 +1,5 @@
 """
-A TCP relay between a client and a peer, whose way can be slow, silent or cut.
+A TCP relay between a client and a peer, which can be slow, silent or cut.
 
 ::
 

@@ -1,5 +1,5 @@
 """
-Very many tasks or values, on local workers or through a peer; what every process holds must not grow with their number.
+Very many tasks or values, on local workers or through a peer; the resources of each process must not grow with them.
 
 ``python -m tests.chaos.soak local --tasks 1000000``
 ``python -m tests.chaos.soak values values-peer --tasks 100000``

@@ -1,4 +1,4 @@
-"""What a run leaves in its namespaces is named, though nobody looked for it by name."""
+"""Anything that a run leaves in its namespaces is reported, even if no check looked for it."""
 
 import subprocess
 import sys

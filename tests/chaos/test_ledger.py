@@ -1,4 +1,4 @@
-"""Each promise that is broken is named, and nothing else is."""
+"""Each broken guarantee is reported, and nothing else is."""
 
 from collections import Counter
 from concurrent.futures import CancelledError

@@ -1,4 +1,4 @@
-"""What a run does to the machine that it runs on."""
+"""The effects of a run on its machine."""
 
 from random import Random
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What every run has: a pool, the calls that it is given, and the actions that do no harm."""
+"""The parts of every run: a pool, its calls, and the harmless actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that tests open by the command line, as browsers see them."""
+"""Pages that tests open with the command line, as browsers see them."""
 
 import json
 import urllib.request

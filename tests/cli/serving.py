@@ -1,4 +1,4 @@
-"""Peers that tests start by the command line."""
+"""Peers that tests start with the command line."""
 
 import contextlib
 import json

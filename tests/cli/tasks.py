@@ -1,4 +1,4 @@
-"""Tasks that the tests of the command line look at."""
+"""Tasks that the tests of the command line show."""
 
 from tests.faults.tasks import eventually
 

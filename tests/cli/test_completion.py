@@ -1,4 +1,4 @@
-"""The scripts for shells, and that bash completes by them."""
+"""The completion scripts for shells, and completion in bash with its script."""
 
 import shutil
 import subprocess

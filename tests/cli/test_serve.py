@@ -1,4 +1,4 @@
-"""`woolexec serve` as a user starts it: a process of its own."""
+"""`woolexec serve` in a separate process, as a user starts it."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The live view, in this process and a terminal of its own."""
+"""The live view, in this process with a separate terminal."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What `woolexec top` asks of peers, over one link; see tests/cli/test_top.py for pools on this machine."""
+"""The requests of `woolexec top` to peers, over one link; tests/cli/test_top.py has pools on this machine."""
 
 from concurrent.futures import CancelledError
 from dataclasses import replace

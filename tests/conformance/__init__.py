@@ -1,1 +1,1 @@
-"""CPython's own tests of concurrent.futures, and what later Pythons document, against PeerPoolExecutor."""
+"""CPython's own tests of concurrent.futures, and the documentation of later Pythons, checked with PeerPoolExecutor."""

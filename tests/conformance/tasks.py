@@ -1,4 +1,4 @@
-"""What the tests submit.  Imports little, as workers import it too."""
+"""The functions that the tests submit.  Imports little, because workers import it too."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What Python 3.14 documents of executors: `terminate_workers`, `kill_workers`, and `buffersize` of `map`."""
+"""The additions of Python 3.14 to executors: `terminate_workers`, `kill_workers`, and `buffersize` of `map`."""
 
 import inspect
 import itertools

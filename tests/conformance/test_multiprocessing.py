@@ -1,4 +1,4 @@
-"""What users of ProcessPoolExecutor do with the rest of multiprocessing, in tasks and in their arguments."""
+"""Uses of the rest of multiprocessing with ProcessPoolExecutor, in tasks and in their arguments."""
 
 import contextlib
 import multiprocessing

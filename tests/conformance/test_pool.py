@@ -1,4 +1,4 @@
-"""What the stdlib's tests mean where they read private attributes, asked through the public interface."""
+"""The purpose of those tests of the stdlib that read private attributes, tested through the public interface."""
 
 import gc
 import multiprocessing.spawn

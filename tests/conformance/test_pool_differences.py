@@ -1,4 +1,4 @@
-"""What `as_pool` does where CPython's tests of `multiprocessing.Pool` do not hold: see the table of differences."""
+"""How `as_pool` behaves where CPython's tests of `multiprocessing.Pool` do not apply: see the table of differences."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""The end of an interpreter that has an executor, and scripts of every kind: each a process of its own."""
+"""Interpreter exit with an executor, and scripts of every kind, each in a separate process."""
 
 from .subject import run_script
 

@@ -1,4 +1,4 @@
-"""Executors that programs derive from theirs: what calls what."""
+"""Subclasses of executors in programs: which methods call which others."""
 
 import pytest
 

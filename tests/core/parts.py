@@ -1,4 +1,4 @@
-"""What tests of the scheduler's parts are made of: calls, places, and a record of the actions."""
+"""Building blocks for tests of the scheduler's parts: calls, places, and a record of the actions."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Peers without their wires, and a client of them."""
+"""Peers without connections, and their client."""
 
 import itertools
 from random import Random

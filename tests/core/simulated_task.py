@@ -1,4 +1,4 @@
-"""What a simulated user submits, and a record of all that happened to it."""
+"""A task of a simulated user, and a record of all that happened to it."""
 
 from collections import Counter
 

@@ -1,5 +1,5 @@
 """
-A seeded world around the shipped engine: everything it meets in life, in an order that a seed chooses.
+A simulated environment of the shipped engine: all events that it can meet, in an order that a seed chooses.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The actors of one engine: where they are made, which calls are sent; and thousands of seeded histories."""
+"""The actors of one engine: where they are created, which calls are sent; and thousands of seeded histories."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Calls that need values which are with peers."""
+"""Calls that need values that are with peers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""When something that fails again and again counts as broken, and when it is tried again."""
+"""When something that fails repeatedly counts as broken, and when it is tried again."""
 
 import pytest
 

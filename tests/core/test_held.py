@@ -1,4 +1,4 @@
-"""What waits for values."""
+"""Calls that wait for values."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 """
-Calls that run all at once in their worker, under seeded histories: cancels race with starts and ends.
+Calls that run concurrently in their worker, in seeded histories: cancels race with starts and ends.
 
 ``make test-slow`` lives 4,000 of them; ``WOOLEXEC_SEEDS=10000`` makes that more.
 It drives the real `Group` of lanes as the engine does for coroutines and streams; the workers, their marks and the

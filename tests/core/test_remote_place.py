@@ -1,4 +1,4 @@
-"""What a client knows of the calls that it has sent to a peer; `test_balance` and `test_offering` have what follows."""
+"""A client's record of the calls that it has sent to a peer; `test_balance` and `test_offering` test its use."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""How clients share the workers of a peer, in a small world with a clock and workers that the test moves on."""
+"""How clients share the workers of a peer, in a small simulation whose clock and workers the test controls."""
 
 from itertools import pairwise
 from random import Random

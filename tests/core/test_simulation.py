@@ -1,5 +1,5 @@
 """
-Thousands of seeded histories of the engine, and a proof that they would show a mistake in the shipped code.
+Thousands of seeded histories of the engine, and a check that they detect planted flaws in the shipped code.
 
 ``make test`` lives the first 300 of them, ``make test-slow`` the rest of 1,500; ``WOOLEXEC_SEEDS=20000`` makes that the
 whole, and ``WOOLEXEC_SEED=1030`` lives one again.

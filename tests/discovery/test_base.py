@@ -1,4 +1,4 @@
-"""What every discovery has in common."""
+"""The behaviour that all discoveries share."""
 
 import pytest
 

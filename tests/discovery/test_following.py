@@ -1,4 +1,4 @@
-"""What a client makes of what it hears."""
+"""How a client uses the peers that a discovery reports."""
 
 import asyncio
 import contextlib

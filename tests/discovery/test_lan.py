@@ -1,4 +1,4 @@
-"""Multicast on this machine: what goes out comes back in, so peers and clients find each other."""
+"""Multicast on this machine: messages are looped back, so peers and clients find each other."""
 
 import asyncio
 import logging

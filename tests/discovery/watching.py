@@ -1,4 +1,4 @@
-"""What is heard from a discovery, in a list that grows."""
+"""Collects the reports of a discovery in a list."""
 
 import asyncio
 import contextlib

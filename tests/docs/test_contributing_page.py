@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and the Makefile name files and commands that there are."""
+"""The files and commands that CONTRIBUTING.md and the Makefile name exist."""
 
 import re
 from pathlib import Path

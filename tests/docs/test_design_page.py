@@ -1,4 +1,4 @@
-"""What docs/design.md says about files and their contents holds."""
+"""The statements of docs/design.md about files and their contents are true."""
 
 import importlib.util
 import re

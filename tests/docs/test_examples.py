@@ -1,4 +1,4 @@
-"""Each program of examples/ runs as it stands; those that need a package which is not installed are skipped."""
+"""Each program of examples/ runs unchanged; programs that need a missing package are skipped."""
 
 import ast
 import importlib.util

@@ -1,4 +1,4 @@
-"""The dashboard in docs/ shows the metrics that there are."""
+"""The dashboard in docs/ shows exactly the existing metrics."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The manifests of the pages are what Kubernetes takes, and what they start is what `woolexec serve` takes."""
+"""Kubernetes accepts the manifests of the pages, and `woolexec serve` accepts the arguments in them."""
 
 import re
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""The reference has every public name, and says what each takes; `make docs` fills it in from the docstrings."""
+"""The reference has every public name with its parameters; `make docs` fills it from the docstrings."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Each Python snippet of README and docs runs as it stands: a script of its own, in a fresh interpreter."""
+"""Each Python snippet of README and docs runs unchanged, as a separate script in a new interpreter."""
 
 import ast
 import importlib.util

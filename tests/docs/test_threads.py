@@ -1,4 +1,4 @@
-"""What docs/design.md says about threads, locks and what threads share holds."""
+"""The statements of docs/design.md about threads, locks and shared state are true."""
 
 import ast
 import fnmatch

@@ -1,4 +1,4 @@
-"""Targets that note what they are sent of values."""
+"""Targets that record the frames about values that they are sent."""
 
 from types import SimpleNamespace
 

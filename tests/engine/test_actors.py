@@ -1,4 +1,4 @@
-"""The way of actors and of their calls to the scheduler."""
+"""How actors and their calls reach the scheduler."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Rounds of an engine in an asyncio event loop, beside a guest."""
+"""Rounds of an engine in an asyncio event loop, concurrently with a guest."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The event loop of an engine's thread: what it does in another way than asyncio's."""
+"""The event loop of an engine's thread: its differences from asyncio's."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What tasks print, written to the streams of this process, before their outcomes are delivered."""
+"""The output of tasks is written to the streams of this process before their outcomes are delivered."""
 
 import io
 import sys

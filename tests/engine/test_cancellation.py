@@ -1,4 +1,4 @@
-"""How calls end before their outcome; what the workers do meanwhile is decided by the test."""
+"""How calls end before their outcome; the test decides what the workers do meanwhile."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How calls come from other threads to the workers, and what the dispatcher does for the scheduler."""
+"""How calls get from other threads to the workers, and what the dispatcher does for the scheduler."""
 
 import weakref
 

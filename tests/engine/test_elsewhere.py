@@ -1,4 +1,4 @@
-"""What running calls ask of the process that has the pool; the test is their worker, and the client of the engine."""
+"""Requests of running calls to the process of the pool; the test acts as their worker and as the engine's client."""
 
 import pytest
 

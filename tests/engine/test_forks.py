@@ -1,4 +1,4 @@
-"""The fork server in use, and whose workers it reports about."""
+"""The fork server in use, and the workers that it reports about."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Workers that have nothing to do for the time of the test's clock."""
+"""Workers that are idle, by the test's clock."""
 
 from woolexec.core.upkeep import Upkeep
 from woolexec.wire.frames import Return, Stop

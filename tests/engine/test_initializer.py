@@ -1,4 +1,4 @@
-"""What an engine does with its workers' initializer."""
+"""How an engine runs the initializer of its workers."""
 
 import pytest
 

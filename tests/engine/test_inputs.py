@@ -1,4 +1,4 @@
-"""How the engine's thread learns of calls that lack values; with a loop that runs only when it is told to."""
+"""How calls that lack values reach the engine's thread; its loop runs only when the test tells it to."""
 
 import inspect
 from collections import deque

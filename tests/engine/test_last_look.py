@@ -1,4 +1,4 @@
-"""The stacks in the errors of calls that are ended; what the workers answer is decided by the test."""
+"""The stacks in the errors of calls that are ended; the test decides what the workers answer."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What becomes of engines in a forked child, and at the end of the interpreter."""
+"""Engines in a forked child, and at interpreter exit."""
 
 import subprocess
 import sys

@@ -1,5 +1,5 @@
 """
-Kept outcomes and the calls that need them, in many histories in which peers die, cannot reach each other and come anew.
+Kept outcomes and the calls that need them, in many histories in which peers die, lose contact and come back.
 
 The client's engine, its links and its futures are the real ones; the peers, and all that they send, are simulated.
 ``make test`` lives the first 50 of them, ``make test-slow`` the rest of 1,000; ``WOOLEXEC_SEEDS=10000`` makes that the

@@ -1,4 +1,4 @@
-"""What the tests of handles submit: importable in a moment, which a test module is not."""
+"""The functions that the tests of handles submit; faster to import than a test module."""
 
 import os
 

@@ -1,5 +1,5 @@
 """
-Hosts with addresses of their own: network namespaces, joined by a bridge.
+Hosts with separate addresses: network namespaces joined by a bridge.
 
 ::
 

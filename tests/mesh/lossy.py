@@ -1,4 +1,4 @@
-"""A way between two hosts on which packets get lost: two TUN devices, and a thread that carries packets."""
+"""A lossy connection between two hosts: two TUN devices, and a thread that forwards packets."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""What runs in workers of peers: importable in a moment, so that a short timeout is long enough for it."""
+"""The functions that run in workers of peers; quick to import, so that short timeouts suffice."""
 
 import contextvars
 import logging

@@ -1,4 +1,4 @@
-"""Handles of actors in tasks at peers: their calls go by way of the process that has made the actor."""
+"""Handles of actors in tasks at peers: their calls go through the process that created the actor."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Actors whose arguments are values that stayed with peers: these go to the actor straight from where they are."""
+"""Actors whose arguments are values kept by peers, which are sent to the actor directly from there."""
 
 import pytest
 

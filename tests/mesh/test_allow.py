@@ -1,4 +1,4 @@
-"""Peers that run what is on a list, and nothing else; and what they write down of it."""
+"""Peers that run only functions on a list, and their records of these."""
 
 import datetime as dt
 import os

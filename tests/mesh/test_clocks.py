@@ -1,4 +1,4 @@
-"""Nothing between a client and its peers waits by the clock on the wall, which may be wrong or be set."""
+"""No wait between a client and its peers uses the system clock, which may be wrong or be changed."""
 
 import ast
 import importlib.util

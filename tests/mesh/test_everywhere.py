@@ -1,4 +1,4 @@
-"""What concerns every worker of every peer: initializers, `run_on_all`, logging records."""
+"""Features that involve every worker of every peer: initializers, `run_on_all`, logging records."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What a flood of one client of a peer costs another one: S23; `tests/core/test_seats.py` simulates the core of it."""
+"""How much a flood of one client of a peer slows another: S23; `tests/core/test_seats.py` simulates its core."""
 
 import os
 import subprocess

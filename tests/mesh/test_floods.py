@@ -1,5 +1,5 @@
 """
-Strangers who want to exhaust a peer: it reads nothing of theirs, its memory is bounded, and others are served.
+Clients without a token that try to exhaust a peer: their data is not read, memory is limited, others are served.
 
 They speak HTTP/2 by hand, so that they need keep to nothing.  The peer is in a process of its own, for its memory.
 """

@@ -1,4 +1,4 @@
-"""Graphs on peers: values stay where they were made, and go away when they have been used."""
+"""Graphs on peers: values stay where they were made, and are freed when they have been used."""
 
 import contextlib
 from operator import add

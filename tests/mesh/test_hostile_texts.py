@@ -1,4 +1,4 @@
-"""Texts that strangers, clients and peers write into greetings, records and refusals: where they are shown, and how."""
+"""Text that other processes put into handshakes, records and refusals: where it is shown, and how."""
 
 import asyncio
 import json

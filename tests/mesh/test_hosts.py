@@ -1,4 +1,4 @@
-"""Hosts with addresses of their own: two peers, and the client."""
+"""Hosts with separate addresses: two peers, and the client."""
 
 import contextlib
 import json

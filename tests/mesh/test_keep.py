@@ -1,4 +1,4 @@
-"""`keep=True` with peers: outcomes stay where they were made until somebody needs them."""
+"""`keep=True` with peers: outcomes stay where they were made until they are needed."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Large payloads: in parts, or handed over."""
+"""Large payloads: sent in parts, or passed as descriptors."""
 
 import asyncio
 import os

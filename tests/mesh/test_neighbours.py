@@ -1,4 +1,4 @@
-"""Two clients of one peer: nothing of one is seen, kept, slowed or ended by the other."""
+"""Two clients of one peer: neither sees, keeps, slows or ends anything of the other."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What tasks print at peers arrives at the caller, whatever they print, and at nobody else."""
+"""The output of tasks at peers arrives at their caller, and at no other client."""
 
 import os
 import signal

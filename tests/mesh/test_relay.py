@@ -1,5 +1,5 @@
 """
-What stands between a client and a peer: forwarders of bytes work, and relays that end the channel learn nothing.
+Relays between a client and a peer: forwarding bytes works, and a relay that terminates TLS learns nothing.
 
 The client asks for a host name with two addresses, of which the relay has one and the peer the other, on the same port.
 """

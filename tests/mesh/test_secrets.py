@@ -1,5 +1,5 @@
 """
-Canaries in the place of secrets go every way that there is, and are looked for wherever others may look.
+Canary secrets are used in every possible way, and searched for wherever others could find them.
 
 A canary is made from a word when the tests run, so no line of source that a traceback shows holds one.
 """

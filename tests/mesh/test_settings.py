@@ -1,4 +1,4 @@
-"""What a program sets at its top holds in its tasks at peers too; what belongs to the process and its host does not."""
+"""Settings of a program apply in its tasks at peers too, except those of the process and its host."""
 
 import ast
 import csv

@@ -1,4 +1,4 @@
-"""Code that travels to peers which do not have it."""
+"""Code that is sent to peers that lack it."""
 
 import subprocess
 import sys

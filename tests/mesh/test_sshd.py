@@ -1,4 +1,4 @@
-"""A peer that is started through a real sshd, on loopback, with keys and settings of its own."""
+"""A peer that is started through a real sshd, on loopback, with separate keys and settings."""
 
 import getpass
 import os

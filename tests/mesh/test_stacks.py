@@ -1,4 +1,4 @@
-"""Who sees which tasks at peers."""
+"""Which clients see which tasks at peers."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What clients and peers say of the work that they share."""
+"""The statistics of clients and peers about the same tasks."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Who sees which statistics at peers."""
+"""Which clients see which statistics at peers."""
 
 import asyncio
 

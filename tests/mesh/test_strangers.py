@@ -1,4 +1,4 @@
-"""Whoever reaches a peer's port without its token: refused before anything is read, and nobody else notices."""
+"""Clients without the token of a peer: they are refused before anything is read, and no other client is affected."""
 
 import contextlib
 import random

@@ -1,4 +1,4 @@
-"""Peers that cannot start workers, for a while or for good."""
+"""Peers that cannot start workers, temporarily or permanently."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Workers at peers are looked after as their client says, within what the operator permits."""
+"""Workers at peers are managed as their client requests, within the limits of the operator."""
 
 import os
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""What can happen to values at peers: their holder, their user or their owner dies, or no memory is left for them."""
+"""Faults of values at peers: their holder, their user or their owner dies, or no memory is left for them."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Snapshots as large as somebody wants, for tests and pictures of the page."""
+"""Snapshots of any size, for tests and screenshots of the page."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""What OpenTelemetry collects, compared with what Prometheus scrapes."""
+"""The metrics that OpenTelemetry collects, compared with those that Prometheus scrapes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The pages in a real browser: Chromium without a window, which .ci/run installs; skipped where it is missing."""
+"""The pages in a real browser: headless Chromium, which .ci/run installs; skipped if it is missing."""
 
 import contextlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Strangers at the page of a pool: what they cost the program, and whom they keep out."""
+"""Connections to the page of a pool without its token: their limit, and that they do not keep others out."""
 
 import asyncio
 import contextlib

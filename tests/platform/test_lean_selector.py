@@ -1,4 +1,4 @@
-"""What an asyncio event loop sleeps on, compared with what the standard library has."""
+"""The selector for asyncio event loops, compared with that of the standard library."""
 
 import os
 import selectors

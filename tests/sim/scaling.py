@@ -1,5 +1,5 @@
 """
-A launcher's peers as a simulation: the real `Scaling` decides; jobs, peers and calls are models.
+The peers of a launcher as a simulation: the real `Scaling` decides; jobs, peers and calls are models.
 
 Everything follows from the seed.  Time goes in steps of `STEP` seconds.
 """

@@ -1,4 +1,4 @@
-"""What `docs/placement.md` promises of peers that come when there is work, in simulations of a second."""
+"""The guarantees of `docs/placement.md` about peers that are started on demand, in simulations of a second."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,5 +1,5 @@
 """
-What `docs/placement.md` promises of the default placement, in simulations of a few seconds.
+The guarantees of `docs/placement.md` about the default placement, in simulations of a few seconds.
 
 `make test` simulates peers of many workers, `make test-slow` all scenarios.
 `make sim` runs more and larger ones, and draws them.

@@ -1,5 +1,5 @@
 """
-What a checker makes of each kind of function, on each way to run it: as at run time, or an error.
+How type checkers treat each kind of function, in each way to run it: as at run time, or an error.
 
 ``make types`` runs mypy and pyright over it, for both of which an ignored error that is none is an error.
 """

@@ -1,5 +1,5 @@
 """
-Check that every type that users see is known: ``make types`` runs it.
+Check that every type that users see is known; ``make types`` runs it.
 
 pyright counts each module without an underscore as public; what users import is what ``woolexec`` and
 ``woolexec.discovery`` export, so only the modules that define those names are held to it.

@@ -1,4 +1,4 @@
-"""Random frames of every kind, and their protobuf twins."""
+"""Random frames of every kind, and the same frames in protobuf."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""What another process has of `multiprocessing`; here this process lends to itself."""
+"""Objects of `multiprocessing` in another process; here this process lends to itself."""
 
 import multiprocessing
 

@@ -1,4 +1,4 @@
-"""What functions of ``__main__`` name, in a worker: here in this process, which takes bundles as a worker does."""
+"""The globals of functions of ``__main__`` in a worker; here in this process, which loads bundles as a worker does."""
 
 import pickle
 import sys

@@ -1,4 +1,4 @@
-"""Code that travels by value: its tables, its file and its lines, where it came from and where it arrives."""
+"""Code that travels by value: its tables, its file and its lines, in the sender and in the receiver."""
 
 import inspect
 import linecache

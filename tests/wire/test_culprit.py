@@ -1,4 +1,4 @@
-"""The note that says what did not pickle."""
+"""The note that says what could not be pickled."""
 
 import collections
 import dataclasses

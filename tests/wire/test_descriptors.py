@@ -1,4 +1,4 @@
-"""Descriptors that arrive where there are hardly any left."""
+"""Descriptors that arrive when few are left."""
 
 import errno
 import os

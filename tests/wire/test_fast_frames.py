@@ -1,4 +1,4 @@
-"""The quick ways to encode and decode, held against the general one; and what becomes of bytes that are no batch."""
+"""The fast encoders and decoders, compared with the general ones; and the decoding of invalid batches."""
 
 from random import Random
 

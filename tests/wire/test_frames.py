@@ -1,4 +1,4 @@
-"""Our encoding and protobuf's, held against each other."""
+"""Our encoding, compared with protobuf's."""
 
 from random import Random
 

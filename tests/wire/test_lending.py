@@ -1,4 +1,4 @@
-"""What `multiprocessing` shares, in the process that has it; `tests/api/test_inherited.py` has it in workers."""
+"""Shared objects of `multiprocessing`, in their own process; `tests/api/test_inherited.py` uses them in workers."""
 
 import errno
 import gc

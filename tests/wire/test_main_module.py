@@ -1,4 +1,4 @@
-"""Handmade bundles; what is put into them is in test_bundle.py."""
+"""Handmade bundles; test_bundle.py tests how bundles are made."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""Classes of SQLAlchemy, created here as in a process that has never seen them."""
+"""Classes of SQLAlchemy, created here as in a process that does not know them."""
 
 import uuid
 

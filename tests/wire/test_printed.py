@@ -1,4 +1,4 @@
-"""What comes out of the pipes of a worker, taken apart."""
+"""Decoding the contents of a worker's pipes."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What functions and classes name and cannot take along: made anew, taken from a module, or a stand-in that raises."""
+"""Values that cannot be sent with functions and classes: recreated, taken from a module, or replaced by a stand-in."""
 
 import asyncio
 import ctypes

@@ -1,4 +1,4 @@
-"""Tensors of torch, where that is installed."""
+"""Tensors of torch, if it is installed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`breakpoint()` in tasks, in programs with a terminal of their own."""
+"""`breakpoint()` in tasks, in programs with a separate terminal."""
 
 import os
 import re

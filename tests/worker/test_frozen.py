@@ -1,4 +1,4 @@
-"""A program that is frozen, or looks as if: an executable that runs the program, whatever its arguments are."""
+"""A frozen program, or an imitation: an executable that always runs the program, with any arguments."""
 
 import os
 import subprocess

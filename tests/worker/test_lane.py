@@ -1,4 +1,4 @@
-"""What all lanes beside the main thread have in common; `tests.worker.test_loop_lane` runs them."""
+"""Behaviour of all lanes besides the main thread; `tests.worker.test_loop_lane` runs them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Records of a worker's loggers, at the handlers of the caller."""
+"""Records of a worker's loggers, passed to the handlers of the caller."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""What the lanes of asyncio and trio have in common."""
+"""The behaviour that the lanes of asyncio and trio share."""
 
 import asyncio
 import threading

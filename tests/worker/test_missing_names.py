@@ -1,4 +1,4 @@
-"""What needs no caller; tests/faults/test_missing_names.py asks for names in workers."""
+"""Tests that need no caller; tests/faults/test_missing_names.py looks up names in workers."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What tasks print, in whole lines, into a pipe that nobody may read."""
+"""The output of tasks, in whole lines, into a pipe that may not be read."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Each setting is applied in this process, and undone: that the caller's are applied is in tests/faults."""
+"""Each setting is applied in this process, and undone; tests/faults checks that the caller's settings are applied."""
 
 import _warnings
 import copyreg

@@ -1,4 +1,4 @@
-"""How long an idle worker looks for the next call before it sleeps, and what a call that waits for others says."""
+"""How long an idle worker polls for the next call before it sleeps, and the frames of a call that waits for others."""
 
 import pickle
 import sys

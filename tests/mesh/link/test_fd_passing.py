@@ -1,4 +1,4 @@
-"""Memory files that are handed from one end of a link to the other on one host."""
+"""Memory files that are passed from one end of a link to the other on one host."""
 
 import asyncio
 import contextlib

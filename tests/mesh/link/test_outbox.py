@@ -1,4 +1,4 @@
-"""How batches get onto a stream: one write at a time, begun where the frames are put in line."""
+"""How batches are written to a stream: one write at a time, started when frames are queued."""
 
 import asyncio
 import gc

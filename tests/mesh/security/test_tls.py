@@ -1,4 +1,4 @@
-"""Certificates at both ends: who gets in, who does not, and what changes while a peer runs."""
+"""Certificates at both ends: which clients are accepted, and what can change while a peer runs."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Whose certificates are accepted: by exact role, authority and revocation, when a link begins and while it is open."""
+"""Which certificates are accepted: by exact role, authority and revocation, when a link opens and while it is open."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What stands around the code that answers the questions of clients."""
+"""Test doubles around the code that answers the requests of clients."""
 
 from types import SimpleNamespace
 

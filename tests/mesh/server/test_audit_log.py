@@ -1,4 +1,4 @@
-"""What a peer writes down of the tasks that it has run."""
+"""The records that a peer writes about the tasks that it has run."""
 
 import itertools
 import json

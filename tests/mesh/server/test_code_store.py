@@ -1,4 +1,4 @@
-"""The code archives that clients have shipped to a peer."""
+"""The code archives that clients have sent to a peer."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""A peer fetches a value from another one, with a link of its own."""
+"""A peer fetches a value from another peer, over a separate link."""
 
 import asyncio
 import gc

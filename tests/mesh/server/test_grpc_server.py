@@ -1,4 +1,4 @@
-"""Calls of methods that there are not, and paths that are no text, do not reach the loop that accepts calls."""
+"""Calls of unknown methods, and paths that are not valid text, do not reach the loop that accepts calls."""
 
 import asyncio
 import socket

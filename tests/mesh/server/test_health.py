@@ -1,4 +1,4 @@
-"""What probes are told: the answers themselves; `tests/cli/test_serve.py` asks over the network."""
+"""The answers to health probes; `tests/cli/test_serve.py` probes over the network."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A peer listens on, whatever strangers send."""
+"""A peer keeps listening, whatever unauthenticated clients send."""
 
 import asyncio
 import os

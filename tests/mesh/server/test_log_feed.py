@@ -1,4 +1,4 @@
-"""How log records go to a client."""
+"""How log records are sent to a client."""
 
 from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.wire.fast_frames import decode

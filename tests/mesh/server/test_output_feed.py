@@ -1,4 +1,4 @@
-"""How what tasks print goes to a client."""
+"""How the output of tasks is sent to a client."""
 
 from woolexec.mesh.server.output_feed import ROOM, OutputFeed
 from woolexec.wire.fast_frames import decode

@@ -1,4 +1,4 @@
-"""A peer: where it listens, whom it serves, and how it is drained."""
+"""A peer: where it listens, which clients it serves, and how it is drained."""
 
 import contextlib
 import os

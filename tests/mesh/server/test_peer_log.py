@@ -1,4 +1,4 @@
-"""What a peer tells of itself."""
+"""The information that a peer logs about itself."""
 
 import asyncio
 import logging

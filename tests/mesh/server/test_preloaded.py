@@ -1,4 +1,4 @@
-"""A peer loads nothing of ours later."""
+"""A peer loads all modules of woolexec when it starts."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""Calls that are given back, together."""
+"""Refused calls are reported together."""
 
 from woolexec.mesh.server.refusals import Refusals
 from woolexec.wire.fast_frames import decode

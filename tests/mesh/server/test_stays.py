@@ -1,4 +1,4 @@
-"""Outcomes that exceed the limit of a peer go to its folder, those used longest ago first."""
+"""Outcomes above the limit of a peer are moved to its folder, least recently used first."""
 
 import asyncio
 import errno

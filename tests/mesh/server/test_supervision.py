@@ -1,4 +1,4 @@
-"""What a peer says while no worker can be started; `tests/mesh/test_supervision.py` has real peers."""
+"""What a peer reports while no worker can be started; `tests/mesh/test_supervision.py` uses real peers."""
 
 import asyncio
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What clients have at a peer, and when it ends."""
+"""The resources of clients at a peer, and when they are released."""
 
 import asyncio
 from types import SimpleNamespace

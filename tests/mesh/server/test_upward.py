@@ -1,4 +1,4 @@
-"""The way from a peer to its client."""
+"""Requests from a peer to its client."""
 
 from types import SimpleNamespace
 
