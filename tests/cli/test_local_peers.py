@@ -56,3 +56,16 @@ def test_peers_that_have_started_end_when_another_does_not_start(monkeypatch):
     with pytest.raises(PeerStartError, match="exit code 3"), local_peers(2, 1):
         pytest.fail("a peer has not started")
     assert [peer.returncode for peer in started] == [0, 3]
+
+
+def test_peer_that_ends_before_it_is_given_its_token_is_an_error_with_its_exit_code(monkeypatch, tmp_path):
+    class Ended(subprocess.Popen):
+        """A program that has ended when it is to read."""
+
+        def __init__(self, _, **options):
+            super().__init__([sys.executable, "-c", "exit(3)"], **options)
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr(module.subprocess, "Popen", Ended)
+    with local_peer(f"unix:{tmp_path}/peer", 1, TOKEN) as peer, pytest.raises(PeerStartError, match="exit code 3"):
+        address_of(peer)

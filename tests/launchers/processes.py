@@ -48,8 +48,9 @@ class Processes(Launcher):
             process = subprocess.Popen(  # noqa: ASYNC220
                 [*self.command, "--token-file=-", "--lease=20"], stdin=-1, stdout=-1, text=True, start_new_session=True
             )
-            process.stdin.write(token)
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has ended, which `watch` reports
+                process.stdin.write(token)
+                process.stdin.close()
             self.all[handle.key] = self._there[handle.key] = Started(process)
         return handles
 

@@ -71,11 +71,12 @@ def local_peer(bind: str, workers: int, token: str | None, *more: str) -> Iterat
     command = [sys.executable, "-c", code, "serve", *settings, *more]
     with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # no Ctrl-C for the peer
         assert peer.stdin is not None
-        if token is not None:
-            peer.stdin.write(f"{token}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which `address_of` reports
+            peer.stdin.write(b"" if token is None else f"{token}\n".encode())
             peer.stdin.flush()
         try:
             yield peer
         finally:
-            peer.stdin.close()  # with --lifeline this ends the peer
+            with contextlib.suppress(BrokenPipeError):
+                peer.stdin.close()  # with --lifeline this ends the peer
             peer.wait()
