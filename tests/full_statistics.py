@@ -1,4 +1,4 @@
-"""Statistics in which everything has a value."""
+"""Statistics in which every field has a value."""
 
 from woolexec.statistics import (
     Durations,

@@ -1,4 +1,4 @@
-"""A process that has used what it may have."""
+"""A process that has used up its limits."""
 
 import contextlib
 import os

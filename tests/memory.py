@@ -1,4 +1,4 @@
-"""What is still alive, seen without the help of the garbage collector: cycles count."""
+"""Find objects that are still alive without a garbage collection, so that reference cycles count."""
 
 import contextlib
 import gc

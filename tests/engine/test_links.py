@@ -1,4 +1,4 @@
-"""What links and the sessions of clients ask of an engine; the link here only keeps what it is sent."""
+"""Requests of links and of clients' sessions to an engine; the link here only records the frames that it is sent."""
 
 import pytest
 

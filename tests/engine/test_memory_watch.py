@@ -1,4 +1,4 @@
-"""Workers whose memory the test makes up."""
+"""Workers whose memory the test sets."""
 
 import pytest
 

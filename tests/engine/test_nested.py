@@ -1,4 +1,4 @@
-"""Tasks that running calls submit: the test is the worker that submits them, and those that run them."""
+"""Tasks that running calls submit: the test acts as the worker that submits them, and as those that run them."""
 
 import gc
 import weakref

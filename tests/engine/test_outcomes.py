@@ -1,4 +1,4 @@
-"""What becomes of the frames that workers send."""
+"""How the engine handles the frames that workers send."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A worker that runs nothing."""
+"""An idle worker."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Workers as programs expect them of `ProcessPoolExecutor._processes`."""
+"""Workers as programs expect them in `ProcessPoolExecutor._processes`."""
 
 import multiprocessing.connection
 import os

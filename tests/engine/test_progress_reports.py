@@ -1,4 +1,4 @@
-"""Who hears how far a task is."""
+"""Which receivers get the progress of a task."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Whose task it was that has printed something, and who hears of it."""
+"""Which task has printed something, and which receiver gets it."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What the engine's thread sleeps on."""
+"""The selector of the engine's thread."""
 
 import os
 import select

@@ -1,4 +1,4 @@
-"""What is collected of this process; the settings are changed and restored by each test."""
+"""The settings that are collected from this process; each test changes and restores them."""
 
 import copyreg
 import csv

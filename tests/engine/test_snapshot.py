@@ -1,4 +1,4 @@
-"""What pools say of themselves, while they work and when they have ended."""
+"""The statistics of pools, while they work and after they have ended."""
 
 import asyncio
 import contextlib

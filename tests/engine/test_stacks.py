@@ -1,4 +1,4 @@
-"""What becomes of a question about stacks; what the workers answer is decided by the test."""
+"""Requests for stacks; the test decides what the workers answer."""
 
 import itertools
 import os

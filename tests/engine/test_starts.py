@@ -1,4 +1,4 @@
-"""What becomes of calls while no worker can be started, here and at a peer."""
+"""Calls while no worker can be started, here and at a peer."""
 
 import errno
 

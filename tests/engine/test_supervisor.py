@@ -1,4 +1,4 @@
-"""The lives of workers: how they start, how they end, and what becomes of their calls."""
+"""The lifetime of workers: how they start, how they end, and what happens to their calls."""
 
 import os
 

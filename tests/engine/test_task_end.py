@@ -1,4 +1,4 @@
-"""Tasks that somebody who looks at the pool ends, by what `stacks` says of them."""
+"""Tasks that an observer of the pool ends, by their numbers in `stacks`."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""How calls become frames for a target, which here only keeps them."""
+"""How calls become frames for a target, which here only records them."""
 
 import pytest
 

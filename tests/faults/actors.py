@@ -1,4 +1,4 @@
-"""The classes of actors in the tests: importable in a moment, which a test module is not."""
+"""The classes of actors in the tests; faster to import than a test module."""
 
 import asyncio
 import os

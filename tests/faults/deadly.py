@@ -1,4 +1,4 @@
-"""Arguments that end their process when they are dropped, and tasks that take them; importable in a moment."""
+"""Arguments that end their process when they are dropped, and tasks that take them; quick to import."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Tasks that send large payloads, importable in a moment."""
+"""Tasks that send large payloads; quick to import."""
 
 from tests.faults.tasks import SOON, die
 from woolexec import current_executor

@@ -1,4 +1,4 @@
-"""Tasks that tell which devices they see."""
+"""Tasks that return the devices that they see."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What the tests submit, and how they look at processes.  Imports little, as workers import it too."""
+"""The functions that the tests submit, and helpers to examine processes.  Imports little, as workers import it too."""
 
 import mmap
 import os

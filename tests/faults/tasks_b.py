@@ -1,4 +1,4 @@
-"""Tasks and odd objects: nested tasks, the worker's surroundings, exceptions and pickles with a will of their own."""
+"""Tasks and odd objects: nested tasks, the worker's environment, unusual exceptions and pickles."""
 
 import concurrent.futures
 import dataclasses

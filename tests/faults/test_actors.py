@@ -1,4 +1,4 @@
-"""Actors that are lost, in each of the ways in which that happens, in workers on this machine."""
+"""Actors that are lost, in each possible way, in workers on this machine."""
 
 import os
 import signal

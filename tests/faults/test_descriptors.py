@@ -1,4 +1,4 @@
-"""Row 54: thousands of payloads that each want a descriptor, where there are few."""
+"""Row 54: thousands of payloads that each need a descriptor, when few are left."""
 
 import errno
 import os

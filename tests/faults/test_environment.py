@@ -1,4 +1,4 @@
-"""Rows 30, 31, 32, 44 and 46: clocks, limits, floods; what workers inherit, and what they do not."""
+"""Rows 30, 31, 32, 44 and 46: clocks, limits, floods; which state workers inherit."""
 
 import errno
 import logging

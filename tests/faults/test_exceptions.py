@@ -1,4 +1,4 @@
-"""Rows 5 and 9: what a task raises reaches the caller, whatever it is."""
+"""Rows 5 and 9: any exception that a task raises reaches the caller."""
 
 import asyncio
 import sys

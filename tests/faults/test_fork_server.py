@@ -1,4 +1,4 @@
-"""The fork server is stopped: it answers nothing, but lives."""
+"""The fork server is stopped: it does not answer, but has not ended."""
 
 import os
 import signal

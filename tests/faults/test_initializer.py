@@ -1,4 +1,4 @@
-"""Row 11: the initializer raises, hangs, exits or kills; the executor says so once, and does not try for ever."""
+"""Row 11: the initializer raises, hangs, exits or kills; the executor reports it once, and does not retry forever."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Row 55: a ``__main__`` that is not what it seems, and modules that a worker cannot import."""
+"""Row 55: unusual kinds of ``__main__``, and modules that a worker cannot import."""
 
 import os
 import subprocess

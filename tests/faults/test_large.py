@@ -1,4 +1,4 @@
-"""Row 42: arguments and results larger than any limit arrive whole, and slow nobody down."""
+"""Row 42: arguments and results larger than any limit arrive complete, and do not delay other tasks."""
 
 import gc
 import os

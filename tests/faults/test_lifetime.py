@@ -1,4 +1,4 @@
-"""Rows 37, 38, 40 and 48: replaced workers, tasks that kill them all, shutdown amid faults, the caller's end."""
+"""Rows 37, 38, 40 and 48: replaced workers, tasks that kill them all, shutdown during faults, the caller's end."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Classes of ``__main__`` of every kind: they work in the worker, are one class there, and come home as themselves."""
+"""Classes of ``__main__`` of every kind: they work in the worker, are one class there, and return as the same class."""
 
 import json
 import os

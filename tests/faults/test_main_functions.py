@@ -1,4 +1,4 @@
-"""Row 45: functions of ``__main__``, a REPL or a notebook, of every kind, defined anew or changed while workers run."""
+"""Row 45: functions of ``__main__``, a REPL or a notebook, of every kind, redefined or changed while workers run."""
 
 import functools
 import operator

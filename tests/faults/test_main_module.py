@@ -1,4 +1,4 @@
-"""What only a program's own module can show: its classes and functions travel by value."""
+"""Classes and functions of a program's own module travel by value."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What scripts do with the names and classes of their `__main__`, which workers never import."""
+"""Uses of the names and classes of a script's `__main__`, which workers never import."""
 
 import sys
 

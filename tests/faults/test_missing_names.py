@@ -1,4 +1,4 @@
-"""Names of the caller's `__main__` that a worker looks up by text, or by a pickle that was made elsewhere."""
+"""Names of the caller's `__main__` that a worker looks up by a string, or by a pickle that was made elsewhere."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Row 47: exceptions with a will of their own are delivered as themselves, or as a RemoteError that names them."""
+"""Row 47: unusual exceptions are delivered unchanged, or as a RemoteError that names them."""
 
 import traceback
 

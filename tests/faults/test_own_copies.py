@@ -1,4 +1,4 @@
-"""What one call changes is not seen by the next: each has its own copy of its callable and of its arguments."""
+"""Changes by one call are not seen by the next: each has its own copy of its callable and of its arguments."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Rows 6, 7 and 8: what fails to pickle or to unpickle, there or on the way back, costs its own call only."""
+"""Rows 6, 7 and 8: if pickling or unpickling fails, in either direction, only its own call fails."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Row 33 and I10: very many tasks and futures; memory follows what is outstanding, not what has been done."""
+"""Row 33 and I10: very many tasks and futures; memory depends on outstanding tasks, not on finished ones."""
 
 import gc
 import random

@@ -1,4 +1,4 @@
-"""Row 44: what a program sets at its top, before its workers start, holds in its tasks."""
+"""Row 44: settings that a program makes before its workers start apply in its tasks."""
 
 import stat
 

@@ -1,4 +1,4 @@
-"""Rows 4, 12 and 14: a call runs too long, ignores that it should end, or keeps the GIL; nobody else suffers."""
+"""Rows 4, 12 and 14: a call runs too long, ignores cancellation, or holds the GIL; other calls are not affected."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""File and line of what a program, a notebook or a session of the interpreter has defined, as its workers tell them."""
+"""File and line of code in programs, notebooks and interactive sessions, as workers report them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Nothing that a worker or a client sends is unpickled in a peer, or on an engine's thread anywhere."""
+"""Data from a worker or a client is never unpickled in a peer, or on the thread of any engine."""
 
 import pytest
 

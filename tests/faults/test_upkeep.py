@@ -1,4 +1,4 @@
-"""Workers that are looked after: their memory, their idleness, how they leave, their environment."""
+"""Management of workers: memory limits, idle timeouts, finalizers, environment."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Tasks that take memory, and what their workers leave behind."""
+"""Tasks that take memory, and helpers to check what their workers leave behind."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The future by itself: what users and the standard library see of it.  CPython's own tests run on it as well."""
+"""The future alone, as users and the standard library see it.  CPython's own tests run on it as well."""
 
 import concurrent.futures
 import gc

@@ -1,5 +1,5 @@
 """
-A future that is delivered without a lock, while the standard library looks at it: every order of the steps.
+A future that is delivered without a lock, while the standard library reads it: every order of the steps.
 
 One thread delivers, the other waits; both stop before each line that touches the future, and the test says who goes on.
 What is tried is the shipped code and the standard library's, line by line; see the top of

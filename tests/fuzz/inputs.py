@@ -1,5 +1,5 @@
 """
-Inputs that somebody might send who wants to do harm: frames with extreme fields, mutated batches, odd messages.
+Inputs that an attacker might send: frames with extreme fields, mutated batches, odd messages.
 
 They are made from the classes of frames, so they know of each new frame and field by themselves.
 """

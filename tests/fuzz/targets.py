@@ -1,5 +1,5 @@
 """
-What is attacked, each by inputs from a seed: a target runs one case, and raises if something is not as it must be.
+The targets of the fuzzers, each with inputs from a seed: a target runs one case, and raises if a check fails.
 
 ::
 

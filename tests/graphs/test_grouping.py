@@ -1,4 +1,4 @@
-"""Which nodes run together, on futures and run times that are made up."""
+"""Which nodes run together, with invented futures and run times."""
 
 from operator import add, neg
 

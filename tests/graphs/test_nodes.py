@@ -1,4 +1,4 @@
-"""How nodes are read: each is compared with what dask does where it is installed, in tests/graphs/test_dask.py."""
+"""How nodes are read; if dask is installed, tests/graphs/test_dask.py compares each with dask."""
 
 from functools import partial
 from operator import add, neg

@@ -1,4 +1,4 @@
-"""What the tests of joblib's backend run in workers."""
+"""The functions that the tests of joblib's backend run in workers."""
 
 import functools
 import os

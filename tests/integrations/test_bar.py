@@ -1,4 +1,4 @@
-"""`bar` yields what its source yields, and shows how far it is."""
+"""`bar` yields the items of its source, and shows its progress."""
 
 import asyncio
 import sys

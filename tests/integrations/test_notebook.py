@@ -1,4 +1,4 @@
-"""In a notebook: what tasks print appears in the cell that has submitted them, and Ctrl-C interrupts a cell."""
+"""In a notebook: the output of tasks appears in the cell that has submitted them, and Ctrl-C interrupts a cell."""
 
 from queue import Empty
 

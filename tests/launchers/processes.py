@@ -1,4 +1,4 @@
-"""A launcher of processes on this machine, as somebody would write one."""
+"""A launcher of processes on this machine, as a user would write it."""
 
 import asyncio
 import contextlib

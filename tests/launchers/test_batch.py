@@ -1,4 +1,4 @@
-"""What every batch system has, on one that is a folder here."""
+"""The common behaviour of batch systems, with a folder as the batch system."""
 
 import asyncio
 import os

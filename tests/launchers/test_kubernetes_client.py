@@ -1,4 +1,4 @@
-"""What is made of the answers of Kubernetes; test_kubernetes.py has the requests."""
+"""How answers of Kubernetes are read; test_kubernetes.py tests the requests."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""One peer on each node of a cluster, on one whose nodes are entries of a dictionary."""
+"""One peer on each node of a cluster, whose nodes here are entries of a dictionary."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Peers on a real Ray: two nodes on this machine, in a program of their own."""
+"""Peers on a real Ray: two nodes on this machine, in a separate program."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Jobs of a real Slurm whose nodes are hosts of their own."""
+"""Jobs of a real Slurm whose nodes are separate hosts."""
 
 import tempfile
 

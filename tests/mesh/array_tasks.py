@@ -1,4 +1,4 @@
-"""What the tests of large values run in workers: without pytest and grpc, which take long to import."""
+"""The functions that the tests of large values run in workers; without pytest and grpc, which take long to import."""
 
 import os
 import time

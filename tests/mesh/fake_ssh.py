@@ -1,5 +1,5 @@
 """
-In the place of ``ssh``: runs the command on this host, and forwards the Unix socket, as ``ssh -L here:there`` does.
+A substitute for ``ssh``: runs the command on this host, and forwards the Unix socket, like ``ssh -L here:there``.
 
 ``user@host`` tells what goes wrong: ``denied`` (no access), ``absent`` (no such command), ``silent`` (nobody answers).
 """

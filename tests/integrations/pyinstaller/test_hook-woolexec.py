@@ -1,4 +1,4 @@
-"""What PyInstaller is told; tests/integrations/test_one_file.py makes a program with it."""
+"""The hook for PyInstaller; tests/integrations/test_one_file.py makes a program with it."""
 
 import runpy
 from pathlib import Path

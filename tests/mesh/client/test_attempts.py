@@ -1,4 +1,4 @@
-"""Very many records that lead nowhere: the one peer is found, and memory, descriptors and logs are bounded."""
+"""Very many records without a peer: the one peer is found, and memory, descriptors and logs are limited."""
 
 import asyncio
 import itertools

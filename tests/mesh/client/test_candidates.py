@@ -1,4 +1,4 @@
-"""Which record is tried next: whoever writes very many cannot choose."""
+"""Which record is tried next; writing very many records does not influence the choice."""
 
 import random
 

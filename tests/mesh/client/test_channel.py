@@ -1,4 +1,4 @@
-"""Whom a client connects to, and whom it refuses."""
+"""Which peers a client connects to, and which it refuses."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Each step of `woolexec doctor` says what it found, and what to do if it fails."""
+"""Each step of `woolexec doctor` reports its finding, and what to do if it fails."""
 
 import asyncio
 

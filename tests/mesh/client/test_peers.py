@@ -1,4 +1,4 @@
-"""Peers that come, go, come back, and are not what they should be."""
+"""Peers that appear, leave, come back, and are not the expected ones."""
 
 import contextlib
 import os

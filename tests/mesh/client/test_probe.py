@@ -1,4 +1,4 @@
-"""Whether a peer may be at an address, found out quickly."""
+"""A quick check whether a peer may be at an address."""
 
 import asyncio
 import contextlib
