@@ -82,6 +82,33 @@ def test_task_of_an_actor_for_which_a_task_waits_runs_on_the_only_worker(pool):
         assert pool.submit(actors.use_pool_of, talker, 5).result(SOON) == 25
 
 
+@pytest.mark.parametrize("task", [actors.use_pool_of, actors.use_pool_below])
+def test_only_worker_whose_task_waits_behind_a_call_of_an_actor_runs_what_that_call_waits_for(
+    talkers, pool, tmp_path, task
+):
+    one, other = talkers
+    path = tmp_path / "waits"
+    first = one.submit(Talker.use_pool_after, path, 3)
+    assert pool.submit(actors.after, path, task, one, 5).result(SOON) == 25
+    assert first.result(SOON) == 9
+
+    path.unlink()
+    first = one.submit(Talker.have_pool_used_after, other, path, 3)
+    behind = [pool.submit(actors.after, path, task, each, 5) for each in (one, other)]
+    assert [each.result(SOON) for each in (first, *behind)] == [9, 25, 25]
+
+
+def test_task_that_waits_for_an_actor_on_top_of_the_one_whose_call_is_before_its_own(talkers, pool, tmp_path):
+    one, other = talkers
+    assert pool.submit(actors.use_pool_behind_own, one, tmp_path / "waits", 5).result(SOON) == (25, 25)
+    assert pool.submit(actors.use_pool_through, one, other, tmp_path, 5).result(SOON) == 25
+
+
+def test_tasks_of_a_method_that_it_runs_are_not_run_on_top_of_each_other(pool):
+    with pool.actor(Talker) as talker:
+        assert talker.submit(Talker.spread, talker, 20).result(SOON) == [1] * 20
+
+
 def test_each_task_keeps_the_order_of_its_calls():
     with shared(2) as pool, pool.actor(Counter) as counter:
         for future in [pool.submit(actors.see_all, counter, caller, 100) for caller in range(4)]:

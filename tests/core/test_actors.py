@@ -58,6 +58,53 @@ def test_actor_gets_a_worker_that_is_sent_nothing_else():
     assert len(scheduler.all_workers) == 2
 
 
+def test_waiting_call_runs_what_the_calls_before_its_own_wait_for():
+    actors, actions = table(limit=1)
+    scheduler = actions.scheduler
+    actor, other = alive(actors), alive(actors)
+    task = make_call()
+    scheduler.add(task)
+    first, second, behind = submit(actor), submit(other), submit(actor)
+    actors.take(actor)
+    actors.take(other)
+    scheduler.feed()
+    for call, waiter in ((second, first), (behind, task)):  # the first has called the other actor
+        call.receiver.waiter = waiter.number
+    for call in (task, first, second):
+        call.place.page.started = call.number
+        scheduler.main.wait(call.place, call.number)
+    nested, unrelated = make_call(parent=second.number), make_call(parent=1000)
+    scheduler.add(nested)
+    scheduler.add(unrelated)
+    assert [*scheduler.main.queue.awaited(task.number)] == [task.number, first.number, second.number]
+    scheduler.feed()
+
+    assert nested.place is task.place
+    assert not unrelated.place
+    scheduler.main.finish(task.place, nested.number, 0.0)
+    scheduler.main.finish(first.place, first.number, 0.0)
+    assert [*scheduler.main.queue.awaited(task.number)] == [task.number]
+
+
+def test_waiting_call_does_not_run_what_waits_below_the_call_that_it_has_made():
+    actors, actions = table(limit=1)
+    scheduler = actions.scheduler
+    actor = alive(actors)
+    below = submit(actor)
+    actors.take(actor)
+    scheduler.feed()
+    below.place.page.started = below.number
+    scheduler.main.wait(below.place, below.number)
+    task = make_call(parent=below.number)
+    scheduler.add(task)
+    scheduler.feed()
+    again = submit(actor)
+    again.ancestor, again.receiver.waiter = below.number, task.number
+    actors.take(actor)
+
+    assert [*scheduler.main.queue.awaited(task.number)] == [task.number]
+
+
 def test_life_that_may_be_at_peers_only_waits_for_one_whatever_else_is_about_it():
     actors, actions = table()
     actor = Actor(actors, "it", restarts=1)

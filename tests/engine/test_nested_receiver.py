@@ -3,7 +3,8 @@ from types import SimpleNamespace
 import pytest
 
 from woolexec.core.call import ASYNCIO, MAIN, Call, Function
-from woolexec.engine.nested_receiver import Receiver, known_above, plain_above
+from woolexec.engine.nested_receiver import Receiver, known_above, of_same_actor, plain_above, task_of
+from woolexec.resources import Line
 
 
 class Worker:
@@ -25,7 +26,7 @@ def chain():
         call.number = number
         worker.outstanding[number] = call
         calls.append(call)
-        receiver = Receiver(None, worker, call.parent, number, 0)
+        receiver = Receiver(None, worker, number, number, 0)
     return workers, calls
 
 
@@ -39,3 +40,36 @@ def test_client_knows_the_call_above_that_came_from_it(chain):
     workers, _ = chain
     assert known_above(workers[2], 3) == 70
     assert known_above(workers[2], 9) == 0  # it has ended
+
+
+def test_nearest_plain_call_above_waits_for_a_task(chain):
+    workers, calls = chain
+    assert Receiver(None, workers[2], 3, 9, 0).waiter == 3
+    assert calls[2].receiver.waiter == 1  # above the coroutine
+    assert Receiver(None, workers[2], 8, 9, 0).waiter == 0
+
+
+def test_calls_above_are_found_across_a_call_that_a_client_makes_for_a_task_here(chain):
+    workers, calls = chain
+    request = Call(Function(b"", "fn"), b"", Receiver(None, workers[2], 3, 9, 0), parent=3)
+    call = Call(Function(b"", "fn"), b"", SimpleNamespace(number=71, request=request))
+    workers[0].outstanding[4], call.number = call, 4
+    task = Call(Function(b"", "fn"), b"", Receiver(None, workers[0], 4, 10, 0), parent=4)
+
+    assert [each.number for each, _ in plain_above(workers[0], task)] == [4, 3, 1]
+    assert known_above(workers[0], 4) == 71
+    assert [task_of(worker, task) for worker in workers] == [10, 2, 9]
+    assert task_of(workers[0], calls[0]) == 0
+
+
+def test_actor_that_is_called_again_is_found_among_the_calls_above(chain):
+    workers, calls = chain
+    actor = object()
+    task = Call(Function(b"", "fn"), b"", None, parent=3)
+    for worker in workers:
+        worker.actor = None
+    assert of_same_actor(workers[2], task, actor) == 0
+    calls[0].line = Line(actor=actor)
+    assert of_same_actor(workers[2], task, actor) == 1
+    workers[2].actor = actor
+    assert of_same_actor(workers[2], task, actor) == 3

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 import time
+import traceback
 
 from tests.faults.tasks import note
 from woolexec import current_executor
@@ -119,6 +120,15 @@ class Talker:
     def use_pool(self, number):
         return current_executor().submit(pow, number, 2).result()
 
+    def use_pool_after(self, path, number):
+        return self.use_pool(wait_for(path, number))
+
+    def have_pool_used_after(self, other, path, number):
+        return use_pool_of(other, wait_for(path, number))
+
+    def spread(self, own, times):
+        return list(current_executor().map(times_on_the_stack, [own] * times))
+
 
 def use(counter, times):
     return [counter.submit(Counter.add, 1).result() for _ in range(times)]
@@ -176,6 +186,36 @@ def make_large(size):
 
 def use_pool_of(talker, number):
     return talker.submit(Talker.use_pool, number).result()
+
+
+def use_pool_below(talker, number):
+    return current_executor().submit(use_pool_of, talker, number).result()
+
+
+def use_pool_after_in(talker, path, number):
+    return talker.submit(Talker.use_pool_after, path, number).result()
+
+
+def use_pool_behind_own(talker, path, number):
+    """Wait for a nested task that waits for the actor behind a call of this task."""
+    first = talker.submit(Talker.use_pool_after, path, number)
+    return current_executor().submit(after, path, use_pool_of, talker, number).result(), first.result()
+
+
+def use_pool_through(talker, other, path, number):
+    return talker.submit(Talker.have_pool_used_after, other, path, number).result()
+
+
+def after(path, function, *args):
+    """Say that this task runs, then call a function."""
+    path.touch()
+    return function(*args)
+
+
+def times_on_the_stack(talker):
+    """Return how many of these tasks run in this thread, after a call of the actor."""
+    talker.submit(getattr, "count").result()
+    return [frame.name for frame in traceback.extract_stack()].count("times_on_the_stack")
 
 
 def give_back(counter):

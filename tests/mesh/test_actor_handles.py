@@ -57,11 +57,31 @@ def test_calls_that_go_in_a_circle_between_peers_finish(pool, method):
     assert one.submit(method, 9).result(PATIENCE) == 5
 
 
-def test_task_of_an_actor_for_which_a_task_waits_runs_in_the_only_worker_of_their_peer():
+def test_task_of_an_actor_for_which_a_task_waits_runs_in_the_only_worker_of_their_peer(tmp_path):
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
-        talker = pool.actor(Talker)
+        talker, other, path = pool.actor(Talker), pool.actor(Talker), tmp_path / "waits"
         waiting = [pool.submit(actors.use_pool_of, talker, number) for number in range(5)]
-        assert [future.result(PATIENCE) for future in waiting] == [0, 1, 4, 9, 16]
+        waiting += [pool.submit(actors.use_pool_below, talker, number) for number in range(5, 10)]
+        assert [future.result(PATIENCE) for future in waiting] == [number**2 for number in range(10)]
+
+        assert pool.submit(actors.use_pool_through, talker, other, tmp_path, 5).result(PATIENCE) == 25
+        assert pool.submit(actors.use_pool_behind_own, talker, path, 5).result(PATIENCE) == (25, 25)
+
+
+def test_task_of_an_actor_that_is_called_from_another_peer_runs_in_a_worker_that_waits_for_the_actor(pool, tmp_path):
+    here, there = [link.name for link in pool._engine.scheduler.links]
+    talker = pool.with_options(at=there).actor(Talker)
+    path = tmp_path / "waits"
+    first = pool.with_options(at=here).submit(actors.use_pool_after_in, talker, path, 3)
+    behind = pool.with_options(at=there).submit(actors.after, path, actors.use_pool_of, talker, 5)
+    assert [first.result(PATIENCE), behind.result(PATIENCE)] == [9, 25]
+
+
+def test_task_of_an_actor_runs_in_the_worker_of_a_task_that_waits_for_it_through_another_peer(pool, tmp_path):
+    here, there = [link.name for link in pool._engine.scheduler.links]
+    one, other = pool.with_options(at=there).actor(Talker), pool.with_options(at=here).actor(Talker)
+    task = pool.with_options(at=here).submit(actors.use_pool_through, one, other, tmp_path, 5)
+    assert task.result(PATIENCE) == 25
 
 
 def test_actor_here_is_called_by_tasks_at_a_peer_and_by_tasks_here(peer):

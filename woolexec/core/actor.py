@@ -125,6 +125,10 @@ class ActorQueue(ReadyQueue):
         entry = self._front(self._line)
         return self._front(self._nested) if entry is not None and self._lacks(entry) else entry
 
+    def calls_for(self, waiter: int) -> Iterator[Any]:
+        """Yield the calls here that a call with this number waits for."""
+        return (call for call in self._line if waiter_of(call) == waiter and self.is_claimable(call))  # type: ignore[arg-type]
+
     def take(self, call: Call) -> bool:
         """Take the head; return False if it has just been cancelled."""
         if self._line[0] is call:
@@ -155,6 +159,11 @@ class ActorQueue(ReadyQueue):
         for number in [number for number in self.children if number not in outstanding]:
             del self.children[number]
         return list(self.children)
+
+
+def waiter_of(call: Any) -> int:
+    """Return the number of the call in a main thread here that waits for this one; 0: there is none."""
+    return getattr(call.receiver, "waiter", 0)
 
 
 def lacks_values(call: Any) -> bool:
@@ -253,10 +262,10 @@ class Actor(Relayed):
         """Note that a call of it has ended, so that others may be sent."""
         self._actors.due[self] = None
 
-    def name_in(self, frame: Any, call: Call) -> None:
-        """Name, in a Start frame for a link, the object and the call that waits for this one, if it is there."""
+    def name_in(self, frame: Any) -> None:
+        """Name the object in a Start frame for a link."""
         assert self.life is not None
-        frame.actor, frame.parent = self.life.number, call.ancestor or call.parent
+        frame.actor = self.life.number
 
     def refuse_call(self, call: Call) -> None:
         """Fail a call that cannot be run, or give it back to the process that sent it."""

@@ -6,12 +6,13 @@ An actor in this process is fed like other workers, from its own queues (see `wo
 
 from __future__ import annotations
 
+from woolexec.core.actor import waiter_of
 from woolexec.core.call import Call
 from woolexec.core.window import BYTES_AHEAD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from woolexec.core.actions import Actions
@@ -43,6 +44,39 @@ def runs_calls(actor: Actor, place: Place) -> bool:
     """Return whether calls of an actor are outstanding at its peer."""
     _prune(actor, place)
     return bool(actor.away)
+
+
+def awaited(actors: Iterable[Actor], number: int) -> Iterator[int]:
+    """
+    Yield a call that waits, and the calls in the main threads of these actors that must end before it can continue.
+
+    These are the calls of methods that it has made, and what runs there before them, and so on.  So it may run the
+    tasks that these wait for.
+    """
+    found = [number]
+    for each in found:
+        yield each
+        for actor in actors:
+            if actor.worker is not None and actor.worker.outstanding:
+                found += [other for other in dict.fromkeys(_before(actor, each)) if other not in found]
+
+
+def _before(actor: Actor, number: int) -> Iterator[int]:
+    """Yield the calls in the main thread of an actor here that must end before a call that has called the actor."""
+    worker = actor.worker
+    waiting: list[int] = worker.waiting
+    for call in tuple(worker.outstanding.values()):
+        if waiter_of(call) == number:
+            yield call.number
+            yield from _on_top_of(call.number if call.number in waiting else call.ancestor, waiting)
+    if waiting:
+        for call in actor.main.queue.calls_for(number):  # type: ignore[attr-defined]  # an `ActorQueue`
+            yield from _on_top_of(call.ancestor, waiting)
+
+
+def _on_top_of(number: int, waiting: list[int]) -> list[int]:
+    """Return the calls that wait on top of a call of the same thread; all, if it is not among them."""
+    return waiting[waiting.index(number) + 1 :] if number in waiting else waiting
 
 
 def feed_far(actor: Actor, place: Any, group: Group, actions: Actions) -> None:

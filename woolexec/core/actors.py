@@ -8,6 +8,7 @@ started for an actor belongs to none of the scheduler's groups, so it is sent on
 from __future__ import annotations
 
 import weakref
+from functools import partial
 
 from woolexec.core import actor_feeding, feeding
 from woolexec.core.actor import ALIVE, ENDED, STARTING, UNPLACED, Actor, new_group
@@ -74,6 +75,7 @@ class Actors:
         self.queue = ReadyQueue(scheduler.main.queue)  # lives that wait for a place
         self.all: dict[Actor, None] = {}  # actors that have not ended
         self.due: dict[Actor, None] = {}  # actors that the next round checks
+        self.awaited = partial(actor_feeding.awaited, self.all)
         self.by_key: weakref.WeakValueDictionary[bytes, Actor] = weakref.WeakValueDictionary()
         """Actors that were pickled, by key; any thread may add one."""
         self.fault: BaseException | None = None
@@ -313,6 +315,8 @@ class Actors:
         self.forked(worker)
         lane = worker.lane_place
         lost = actor.lanes.leave(lane, lane.last_started) + actor.main.leave(worker, worker.last_started)
+        for call in lost:
+            self._scheduler.main.queue.forget_parent(call.number)
         if any(call.function.lane == LIFE and call.receiver is not actor for call in lost):
             actor.end()  # the life was abandoned before, so nothing is notified of its end
         return lost

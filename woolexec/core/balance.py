@@ -232,7 +232,8 @@ class Balance:
 
     def _has_children_elsewhere(self, parent: int) -> bool:
         places: list[Any] = [*self._workers.values(), *self._links]
-        return any(call.ancestor == parent for place in places for call in place.outstanding.values())
+        ancestors = {call.ancestor for place in places for call in place.outstanding.values()}
+        return not ancestors.isdisjoint(self._group.queue.awaited(parent))
 
     def _check_after(self, seconds: float) -> None:
         """Schedule the next check of the balance, in the engine's round that begins after this time."""

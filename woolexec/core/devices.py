@@ -188,9 +188,9 @@ class Devices(Offer):
             return None
         for worker in workers:
             if worker.waiting and not worker.above and worker not in workforce.kept:
-                children = queue.children.get(worker.waiting[-1], ())
-                if any(requirement_of(call) == requirement for call in children):
-                    return worker
+                for parent in queue.awaited(worker.waiting[-1]):
+                    if any(requirement_of(call) == requirement for call in queue.children.get(parent, ())):
+                        return worker
         return None
 
     def _in_the_way(

@@ -58,7 +58,9 @@ def assign_child(group: Group, place: Place) -> list[Call]:
     """Choose a nested task for a place whose call waits for nested tasks; nothing else is sent there."""
     if place.above or place.recalling or not place.ready:
         return []
-    call = group.queue.take_child(place.waiting[-1], place.offer)
+    queue = group.queue
+    calls = (queue.take_child(parent, place.offer) for parent in queue.awaited(place.waiting[-1]))
+    call = next((call for call in calls if call is not None), None)
     if call is None:
         return []
     group.record(place, call, call.function.seconds or 0.0)

@@ -18,7 +18,7 @@ from woolexec.core.call import Call, Chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterable
     from typing import Any, Protocol
 
     from woolexec.resources import Line, Requirement
@@ -47,6 +47,8 @@ class ReadyQueue:
         self._unclaimed: set[Call] = set() if beside is None else beside._unclaimed
         self.children: dict[int, dict[Call, None]] = {}  # waiting tasks, by their ancestor
         self._limit = 1024
+        self.awaited: Callable[[int], Iterable[int]] = _itself
+        """Returns the calls whose tasks a waiting call may run: this one, and those that it waits for."""
         self.on_cancel: Callable[[Call], object] = bool
         """Called with each call that is cancelled, in any thread."""
 
@@ -269,6 +271,10 @@ class ReadyQueue:
 def requirement_of(entry: Any) -> Requirement | None:
     """Return what a call or a chunk requires."""
     return None if entry is None or entry.line is None else entry.line.requirement
+
+
+def _itself(number: int) -> tuple[int, ...]:
+    return (number,)
 
 
 def _ranked() -> Any:

@@ -91,6 +91,7 @@ class Scheduler:
         self._clock = clock
         self.tallies = Tallies(clock)
         self.main.queue.on_cancel = self.tallies.cancelled
+        self.main.queue.awaited = partial(_awaited, self)
         self.offer = offer
         self._actions = actions
         self.workforce.share = self._share = share
@@ -368,6 +369,10 @@ def has_unplaced(scheduler: Scheduler) -> bool:
     """Return whether calls wait, or actors that must be created."""
     actors = scheduler.actors
     return scheduler.has_waiting or (actors is not None and actors.queue.head() is not None)
+
+
+def _awaited(scheduler: Scheduler, number: int) -> Iterable[int]:
+    return (number,) if scheduler.actors is None else scheduler.actors.awaited(number)
 
 
 def _is_met_here_only(scheduler: Scheduler, requirement: Requirement | None) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 
 from woolexec import errors
 from woolexec.core.call import LIFE
-from woolexec.engine.nested_receiver import Receiver, known_above, plain_above
+from woolexec.engine.nested_receiver import Receiver, known_above, of_same_actor
 from woolexec.resources import Line
 from woolexec.wire.frames import Return
 
@@ -77,12 +77,7 @@ class Elsewhere:
         if actor is None:
             call.ancestor = 0
             return self._way_up(worker, call, actor=key) or _fail
-        line = Line(actor=actor)
-        call.line, call.ancestor = line, 0
-        for each, at in plain_above(worker, call):
-            if at.actor is actor or each.line == line:
-                call.ancestor = each.number
-                break
+        call.line, call.ancestor = Line(actor=actor), of_same_actor(worker, call, actor)
         return self._scheduler.add
 
     def _way_to_make(self, worker: Worker, call: Call, key: bytes) -> Callable[[Call], object]:

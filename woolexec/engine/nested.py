@@ -7,7 +7,7 @@ from collections import deque
 
 from woolexec.core.call import LANES, LIFE, Call, Function
 from woolexec.engine.elsewhere import Elsewhere, LifeReceiver
-from woolexec.engine.nested_receiver import Receiver, nearest_beside
+from woolexec.engine.nested_receiver import Receiver
 from woolexec.engine.submission import submit
 from woolexec.engine.worker_process import unread_by
 from woolexec.options import TaskOptions
@@ -134,10 +134,8 @@ class NestedTasks:
         add: Callable[[Call], object] = self._scheduler.add
         if frame.main_name or frame.actor:
             add = self.elsewhere.way_of(worker, call, frame)
-        elif worker.actor is not None:  # it runs no other calls: the nearest call in another worker may run it
-            call.ancestor = nearest_beside(worker, call)
         elif parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
-            call.ancestor = parent.ancestor
+            call.ancestor = receiver.waiter
         self._tasks[worker.id, frame.task] = receiver
         self._functions[function] = self._functions.get(function, 0) + 1
         self._size += added

@@ -60,6 +60,16 @@ class Receiver(Pulled):
         """Whether it is a stream whose opening task, which would have closed it, has ended."""
         return self.has_started and self._tasks.has_ended(self.parent)
 
+    @property
+    def waiter(self) -> int:
+        """The number of the nearest plain call above the task, which waits for it; 0: there is none here."""
+        for call, _ in _from(self.worker, self.parent):
+            if not call.function.lane:
+                return call.number
+            if call.line is None or call.line.actor is None:
+                return call.ancestor
+        return 0
+
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value to the worker."""
         self.deliver_context(call, b"", payload)
@@ -113,9 +123,17 @@ def _from(worker: Any, number: int) -> Iterator[tuple[Call, Any]]:
     """Yield a call that a worker runs and those above it, and where each of them runs."""
     while (call := worker.place_of(number).outstanding.get(number)) is not None:
         yield call, worker
-        if not isinstance(call.receiver, Receiver):
+        receiver = _submitter(call)
+        if receiver is None:
             return
-        worker, number = call.receiver.worker, call.parent
+        worker, number = receiver.worker, receiver.parent
+
+
+def _submitter(call: Call) -> Receiver | None:
+    """Return the receiver of a nested task; of the one here that a client's call is made for, if there is one."""
+    request: Call | None = getattr(call.receiver, "request", None)
+    receiver = call.receiver if request is None else request.receiver
+    return receiver if isinstance(receiver, Receiver) else None
 
 
 def plain_above(worker: Any, call: Call) -> Iterator[tuple[Call, Any]]:
@@ -123,18 +141,23 @@ def plain_above(worker: Any, call: Call) -> Iterator[tuple[Call, Any]]:
     return ((each, at) for each, at in _from(worker, call.parent) if not each.function.lane)
 
 
-def nearest_beside(worker: Any, call: Call) -> int:
-    """
-    Return the number of the nearest plain call above one that an actor has submitted, in no actor's worker; 0: none.
-
-    At a peer, the call of a method comes from the client, and its ancestor is the one here that has called it.
-    """
-    ancestor = 0
+def of_same_actor(worker: Any, call: Call, actor: object) -> int:
+    """Return the number of the nearest plain call of an actor above one that calls it again; 0: there is none."""
     for each, at in plain_above(worker, call):
-        if at.actor is None:
+        if at.actor is actor or (each.line is not None and each.line.actor is actor):
             return each.number
-        ancestor = each.ancestor
-    return ancestor
+    return 0
+
+
+def task_of(worker: Any, call: Call) -> int:
+    """Return the number that a worker, or a peer, gave to its nearest task at or above a call; 0: there is none."""
+    receiver = _submitter(call)
+    while receiver is not None:
+        if receiver.worker is worker:
+            return receiver.task
+        above = receiver.worker.place_of(receiver.parent).outstanding.get(receiver.parent)
+        receiver = None if above is None else _submitter(above)
+    return 0
 
 
 def known_above(worker: Any, number: int) -> int:

@@ -22,6 +22,7 @@ from woolexec.core.candidate import Candidate
 from woolexec.core.offer import Offer
 from woolexec.core.remote_place import RemoteLane
 from woolexec.core.window import HORIZON
+from woolexec.engine.nested_receiver import task_of
 from woolexec.engine.transport import SLOTS, Sent
 from woolexec.errors import ProtocolError
 from woolexec.mesh.client.channel import said_in
@@ -214,7 +215,8 @@ class Link(LinkValues):
             frame.keep = True
         actor: Any = None if call.line is None else call.line.actor
         if actor is not None and call.function.lane != LIFE:
-            actor.name_in(frame, call)
+            actor.name_in(frame)
+            frame.parent = task_of(self, call)
         if call.line is not None and not call.pin:
             frame.priority = call.line.priority
             if call.line.requirement is not None and call.line.requirement.resources:

@@ -68,6 +68,7 @@ class Answer(Relayed):
         "outstanding_call",
         "pinned",
         "raised",
+        "request",
         "requirement",
         "served",
         "size",
@@ -89,10 +90,17 @@ class Answer(Relayed):
         self._began: float | None = None
         self.is_of_actor = False
         """Whether it is a call of an actor's method, which can run only here."""
+        self.request: Call | None = None
+        """The call of a task here that the client makes this call for, or that is above it, if there is one."""
         self.keeps = False
         """Whether a large value is kept here."""
         self.served = served
         self.number = number
+
+    @property
+    def waiter(self) -> int:
+        """The number of the nearest plain call above the call, which waits for it; 0: there is none here."""
+        return 0 if self.request is None else self.request.receiver.waiter
 
     def note_start(self) -> None:
         """Record that the call was seen running."""

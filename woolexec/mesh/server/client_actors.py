@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec import errors
 from woolexec.core.actor import ALIVE, CONCURRENCY, ENDED, Actor
 from woolexec.core.call import LIFE, give_back
+from woolexec.engine.nested_receiver import of_same_actor
 from woolexec.resources import Line
 from woolexec.wire.descriptors import are_scarce
 
@@ -25,10 +26,11 @@ class ClientActors:
     The actors that came over one link.
 
     :param calls: the calls of the client that have not ended, by their numbers
+    :param requests: the calls that tasks here have passed on to the client, by their numbers
     """
 
-    def __init__(self, links: Links, calls: dict[int, Answer]) -> None:
-        self._links, self._calls = links, calls
+    def __init__(self, links: Links, calls: dict[int, Answer], requests: dict[int, Call]) -> None:
+        self._links, self._calls, self._requests = links, calls, requests
 
     def has_room(self, frame: Start) -> bool:
         """
@@ -65,9 +67,9 @@ class ClientActors:
         owner = self._owner(frame)
         assert owner is not None  # otherwise there is no room
         call.line = Line(actor=owner)
-        above = self._calls.get(frame.parent)
-        if above is not None:
-            call.ancestor = above.outstanding_call.number
+        answer.request = request = self._requests.get(frame.parent)
+        if request is not None:
+            call.ancestor = of_same_actor(request.receiver.worker, request, owner)
         answer.is_of_actor = True
 
     def cancel(self, answer: Answer) -> bool:

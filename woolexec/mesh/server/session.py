@@ -106,8 +106,8 @@ class Served:
         self.is_stopped = self._lacks_memory = False  # for lack of memory: nothing is read; calls were refused
         self.log, self.output = LogFeed(self.outbox).send, OutputFeed(self.outbox, engine.links)
         self.outstanding: dict[int, Answer] = {}
-        self._actors = ClientActors(engine.links, self.outstanding)
         self.upward = Upward(engine.links, self.outbox, self._arriving, client)
+        self._actors = ClientActors(engine.links, self.outstanding, self.upward.lane_place.outstanding)
         self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
         self.engine, self._links, self.wake = engine, engine.links, engine.wake
         self.untold, self.refusals = StartReports(engine.links, self.outbox), Refusals(engine.links, self.outbox)
