@@ -73,3 +73,16 @@ def test_actor_that_is_called_again_is_found_among_the_calls_above(chain):
     assert of_same_actor(workers[2], task, actor) == 1
     workers[2].actor = actor
     assert of_same_actor(workers[2], task, actor) == 3
+
+
+def test_task_that_lies_about_the_call_above_it_has_an_end(chain):
+    workers, calls = chain
+    lying = Call(Function(b"", "fn"), b"", Receiver(None, workers[2], 4, 9, 0), parent=4)
+    workers[2].outstanding[4], lying.number = lying, 4
+    assert [each.number for each, _ in plain_above(workers[2], lying)] == [4]
+    assert task_of(workers[0], lying) == 0
+    calls[0].receiver = Receiver(None, workers[2], 3, 9, 0)
+    assert [each.number for each, _ in plain_above(workers[2], Call(Function(b"", "fn"), b"", None, parent=3))] == [
+        3,
+        1,
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from woolexec.core.call import Pulled
 from woolexec.wire.exceptions import NotStarted, dump_failure
 from woolexec.wire.frames import Progress, Raise, Return, Started, Yield
@@ -120,13 +122,18 @@ class Receiver(Pulled):
 
 
 def _from(worker: Any, number: int) -> Iterator[tuple[Call, Any]]:
-    """Yield a call that a worker runs and those above it, and where each of them runs."""
-    while (call := worker.place_of(number).outstanding.get(number)) is not None:
+    """
+    Yield a call that a worker runs and those above it, and where each of them runs.
+
+    Workers say which call has submitted a task, and may lie; calls that were sent earlier have smaller numbers.
+    """
+    least = inf
+    while number < least and (call := worker.place_of(number).outstanding.get(number)) is not None:
         yield call, worker
         receiver = _submitter(call)
         if receiver is None:
             return
-        worker, number = receiver.worker, receiver.parent
+        worker, number, least = receiver.worker, receiver.parent, number
 
 
 def _submitter(call: Call) -> Receiver | None:
@@ -152,11 +159,10 @@ def of_same_actor(worker: Any, call: Call, actor: object) -> int:
 def task_of(worker: Any, call: Call) -> int:
     """Return the number that a worker, or a peer, gave to its nearest task at or above a call; 0: there is none."""
     receiver = _submitter(call)
-    while receiver is not None:
-        if receiver.worker is worker:
-            return receiver.task
-        above = receiver.worker.place_of(receiver.parent).outstanding.get(receiver.parent)
-        receiver = None if above is None else _submitter(above)
+    above = () if receiver is None else _from(receiver.worker, receiver.parent)
+    for each in (receiver, *(_submitter(each) for each, _ in above)):
+        if each is not None and each.worker is worker:
+            return each.task
     return 0
 
 
