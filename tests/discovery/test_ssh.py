@@ -1,5 +1,6 @@
 """A peer that is started over ssh; `tests.mesh.fake_ssh` stands in for the connection, the peer is a real one."""
 
+import asyncio
 import os
 import re
 import shlex
@@ -133,6 +134,25 @@ def test_program_that_is_not_there_is_named(monkeypatch):
         pytest.raises(NoPeersError, match="run '/nowhere/ssh' here"),
     ):
         pool.submit(abs, -1).result(PATIENCE)
+
+
+def test_ssh_that_is_cancelled_while_its_pipes_are_connected_leaves_no_transport_open():
+    async def cancel():
+        loop = asyncio.get_running_loop()
+        connect, transports = loop.connect_read_pipe, []
+
+        async def connect_one(*arguments):
+            if transports:
+                raise asyncio.CancelledError
+            transports.append((await connect(*arguments))[0])
+            return transports[0], None
+
+        loop.connect_read_pipe = connect_one
+        with pytest.raises(asyncio.CancelledError):
+            await ssh._Running(["sleep", "600"], b"", "far").__aenter__()
+        return transports[0].is_closing()
+
+    assert asyncio.run(cancel())
 
 
 def test_command_asks_nobody_and_forwards_to_a_folder_that_is_new_each_time():

@@ -147,6 +147,7 @@ class _Running:
         self._said = asyncio.StreamReader()
         self._complained = asyncio.StreamReader()
         self._complaints = b""
+        self._transports: list[asyncio.ReadTransport] = []
 
     async def __aenter__(self) -> Self:
         try:
@@ -170,6 +171,8 @@ class _Running:
         except BaseException:  # __aexit__ will not be called
             self._process.kill()
             self._process.wait()
+            for transport in self._transports:
+                transport.close()
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
                 pipe.close()  # type: ignore[union-attr]  # all three are pipes
             raise
@@ -178,10 +181,9 @@ class _Running:
     async def _listen_to_all(self) -> None:
         loop = asyncio.get_running_loop()
         pipes = ((self._said, self._process.stdout), (self._complained, self._process.stderr))
-        self._transports = [
-            (await loop.connect_read_pipe(partial(asyncio.StreamReaderProtocol, reader), pipe))[0]
-            for reader, pipe in pipes
-        ]
+        for reader, pipe in pipes:
+            transport, _ = await loop.connect_read_pipe(partial(asyncio.StreamReaderProtocol, reader), pipe)
+            self._transports.append(transport)
         self._listening = loop.create_task(self._listen())
 
     async def _listen(self) -> None:
