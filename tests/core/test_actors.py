@@ -64,12 +64,15 @@ def test_waiting_call_runs_what_the_calls_before_its_own_wait_for():
     actor, other = alive(actors), alive(actors)
     task = make_call()
     scheduler.add(task)
-    first, second, behind = submit(actor), submit(other), submit(actor)
+    first = submit(actor)
+    actors.take(actor)
+    scheduler.feed()
+    second, behind = submit(other), submit(actor)
+    for call, waiter in ((second, first), (behind, task)):  # the first has called the other actor
+        call.receiver.waiter = waiter.number
     actors.take(actor)
     actors.take(other)
     scheduler.feed()
-    for call, waiter in ((second, first), (behind, task)):  # the first has called the other actor
-        call.receiver.waiter = waiter.number
     for call in (task, first, second):
         call.place.page.started = call.number
         scheduler.main.wait(call.place, call.number)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 
 from woolexec.core.call import Relayed, fail, give_back
+from woolexec.core.callers import Callers
 from woolexec.core.group import Group
 from woolexec.core.held import is_about_away, loss_among, pending_among
 from woolexec.core.ready_queue import ReadyQueue
@@ -83,6 +84,7 @@ class ActorQueue(ReadyQueue):
         super().__init__(beside)
         self.about_away: dict[Call, bool] = {}
         self._nested: deque[Call | Chunk] = deque()  # calls that tasks submitted
+        self.callers = Callers(self.is_claimable)
 
     def add(self, call: Call | Chunk) -> None:
         """Add a call that was offered before."""
@@ -94,6 +96,7 @@ class ActorQueue(ReadyQueue):
             if len(self._nested) > self._limit:
                 self._drop_cancelled(self._nested)
             self._nested.append(call)
+        self.callers.add(call)
         if call.ancestor:
             self.children.setdefault(call.ancestor, {})[call] = None  # type: ignore[index]  # there are no chunks
 
@@ -104,6 +107,7 @@ class ActorQueue(ReadyQueue):
         self.note_values(call)
         if call.parent:
             self._nested.appendleft(call)
+        self.callers.add(call)
         if call.ancestor in self.children:
             self.children[call.ancestor][call] = None
 
@@ -125,15 +129,12 @@ class ActorQueue(ReadyQueue):
         entry = self._front(self._line)
         return self._front(self._nested) if entry is not None and self._lacks(entry) else entry
 
-    def calls_for(self, waiter: int) -> Iterator[Any]:
-        """Yield the calls here that a call with this number waits for."""
-        return (call for call in self._line if waiter_of(call) == waiter and self.is_claimable(call))  # type: ignore[arg-type]
-
     def take(self, call: Call) -> bool:
         """Take the head; return False if it has just been cancelled."""
         if self._line[0] is call:
             self._line.popleft()
         is_claimed = self.claim(call)
+        self.callers.remove(call)
         self._front(self._nested)  # nested calls that were taken are forgotten
         return is_claimed
 
@@ -143,6 +144,7 @@ class ActorQueue(ReadyQueue):
         for call in list(children):
             if not self._lacks(call):
                 del children[call]
+                self.callers.remove(call)
                 if self.claim(call):
                     return call
         return None
@@ -152,6 +154,8 @@ class ActorQueue(ReadyQueue):
         taken = super().clear(requirements)
         self._front(self._nested)
         self.about_away.clear()
+        if requirements is None:
+            self.callers.clear()
         return taken
 
     def ancestors_among(self, outstanding: Container[int]) -> list[int]:
@@ -159,11 +163,6 @@ class ActorQueue(ReadyQueue):
         for number in [number for number in self.children if number not in outstanding]:
             del self.children[number]
         return list(self.children)
-
-
-def waiter_of(call: Any) -> int:
-    """Return the number of the call in a main thread here that waits for this one; 0: there is none."""
-    return getattr(call.receiver, "waiter", 0)
 
 
 def lacks_values(call: Any) -> bool:

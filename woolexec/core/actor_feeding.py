@@ -6,8 +6,8 @@ An actor in this process is fed like other workers, from its own queues (see `wo
 
 from __future__ import annotations
 
-from woolexec.core.actor import waiter_of
 from woolexec.core.call import Call
+from woolexec.core.callers import waiter_of
 from woolexec.core.window import BYTES_AHEAD
 
 TYPE_CHECKING = False
@@ -58,25 +58,33 @@ def awaited(actors: Iterable[Actor], number: int) -> Iterator[int]:
         yield each
         for actor in actors:
             if actor.worker is not None and actor.worker.outstanding:
-                found += [other for other in dict.fromkeys(_before(actor, each)) if other not in found]
+                found += [other for other in _before(actor, each) if other not in found]
 
 
-def _before(actor: Actor, number: int) -> Iterator[int]:
-    """Yield the calls in the main thread of an actor here that must end before a call that has called the actor."""
+def _before(actor: Actor, number: int) -> list[int]:
+    """
+    Return the calls in the main thread of an actor here that must end before a call that has called the actor.
+
+    Only calls that wait have tasks that others could run.
+    """
     worker = actor.worker
-    waiting: list[int] = worker.waiting
-    for call in tuple(worker.outstanding.values()):
-        if waiter_of(call) == number:
-            yield call.number
-            yield from _on_top_of(call.number if call.number in waiting else call.ancestor, waiting)
-    if waiting:
-        for call in actor.main.queue.calls_for(number):  # type: ignore[attr-defined]  # an `ActorQueue`
-            yield from _on_top_of(call.ancestor, waiting)
+    waiting: list[int] = worker.waiting  # each on top of the one before it
+    if not waiting:
+        return []
+    calls: dict[int, Call] = worker.outstanding
+    first = next((index for index, each in enumerate(waiting) if _is_for(number, calls.get(each))), len(waiting))
+    # Of calls that have not started, one is enough: what it runs on top of depends on the call that waits for it.
+    unstarted = (call for call in reversed(tuple(calls.values())) if call.number not in waiting)
+    behind = next((call for call in unstarted if _is_for(number, call)), None)
+    if behind is None:
+        behind = actor.main.queue.callers.find(number)  # type: ignore[attr-defined]  # an `ActorQueue`
+    if behind is not None:
+        first = min(first, waiting.index(behind.ancestor) + 1 if behind.ancestor in waiting else 0)
+    return waiting[first:]
 
 
-def _on_top_of(number: int, waiting: list[int]) -> list[int]:
-    """Return the calls that wait on top of a call of the same thread; all, if it is not among them."""
-    return waiting[waiting.index(number) + 1 :] if number in waiting else waiting
+def _is_for(number: int, call: Call | None) -> bool:
+    return call is not None and waiter_of(call) == number
 
 
 def feed_far(actor: Actor, place: Any, group: Group, actions: Actions) -> None:
