@@ -65,22 +65,22 @@ def _before(actor: Actor, number: int) -> list[int]:
     """
     Return the calls in the main thread of an actor here that must end before a call that has called the actor.
 
-    Only calls that wait have tasks that others could run.
+    Only calls that have started have tasks.
     """
     worker = actor.worker
-    waiting: list[int] = worker.waiting  # each on top of the one before it
-    if not waiting:
-        return []
     calls: dict[int, Call] = worker.outstanding
-    first = next((index for index, each in enumerate(waiting) if _is_for(number, calls.get(each))), len(waiting))
+    unstarted = {each.number: each for each in worker.unstarted(worker.page.started)}
+    stack: list[int] = worker.waiting + [each for each in calls if each not in worker.waiting and each not in unstarted]
+    if not stack:
+        return []
+    first = next((index for index, each in enumerate(stack) if _is_for(number, calls.get(each))), len(stack))
     # Of calls that have not started, one is enough: what it runs on top of depends on the call that waits for it.
-    unstarted = (call for call in reversed(tuple(calls.values())) if call.number not in waiting)
-    behind = next((call for call in unstarted if _is_for(number, call)), None)
+    behind = next((each for each in unstarted.values() if _is_for(number, each)), None)
     if behind is None:
         behind = actor.main.queue.callers.find(number)  # type: ignore[attr-defined]  # an `ActorQueue`
     if behind is not None:
-        first = min(first, waiting.index(behind.ancestor) + 1 if behind.ancestor in waiting else 0)
-    return waiting[first:]
+        first = min(first, stack.index(behind.ancestor) + 1 if behind.ancestor in stack else 0)
+    return stack[first:]
 
 
 def _is_for(number: int, call: Call | None) -> bool:
