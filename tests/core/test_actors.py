@@ -469,6 +469,7 @@ def test_actors_keep_their_guarantees_in_every_history():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # on a machine with much else to do
 def test_actors_keep_their_guarantees_in_thousands_of_histories():
     for seed in range(400, int(os.environ.get("WOOLEXEC_SEEDS", "3000"))):
         assert violation(seed) is None
