@@ -68,14 +68,15 @@ def _before(actor: Actor, number: int) -> list[int]:
     Only calls that have started have tasks.
     """
     worker = actor.worker
-    calls: dict[int, Call] = worker.outstanding
-    unstarted = {each.number: each for each in worker.unstarted(worker.page.started)}
-    stack: list[int] = worker.waiting + [each for each in calls if each not in worker.waiting and each not in unstarted]
+    stack, running = [*worker.waiting], worker.current
+    if running is not None and running.number not in stack:
+        stack.append(running.number)
     if not stack:
         return []
+    calls: dict[int, Call] = worker.outstanding
     first = next((index for index, each in enumerate(stack) if _is_for(number, calls.get(each))), len(stack))
     # Of calls that have not started, one is enough: what it runs on top of depends on the call that waits for it.
-    behind = next((each for each in unstarted.values() if _is_for(number, each)), None)
+    behind = next((call for call in worker.unstarted(worker.page.started) if _is_for(number, call)), None)
     if behind is None:
         behind = actor.main.queue.callers.find(number)  # type: ignore[attr-defined]  # an `ActorQueue`
     if behind is not None:
