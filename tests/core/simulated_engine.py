@@ -41,6 +41,7 @@ class SimLoop:
         self.inbox = deque()
         self.timers = []
         self.stopped = self.forked = False
+        self.has_begun = True
         self.thread = None
         self.watched = SimpleNamespace(add=_nothing, remove=_nothing, change=_nothing)
 

@@ -6,6 +6,8 @@ from woolexec.errors import WorkerLostError
 from woolexec.options import ClassNames, TaskOptions
 
 FLAW = "tests:Flaw"
+NO_INPUT = object()
+"""The failure of a task whose input has failed."""
 
 
 class Violation(AssertionError):
@@ -15,10 +17,13 @@ class Violation(AssertionError):
 class Task:
     """What a user submits, and all that happened to it; it is its call's receiver."""
 
-    def __init__(self, world, plan, submitter=None):
+    def __init__(self, world, plan, submitter=None, before=None):
         self.world = world
         self.plan = plan
         self.submitter = submitter
+        self.before = before  # the task whose outcome it takes
+        self.waits = None if before is None else Waits(self)
+        self.waiting = []  # what waits for its outcome
         self.number = next(world.task_numbers)
         self.call = None  # as the engine's `cancel` finds it on a future
         self.starts = []
@@ -34,7 +39,8 @@ class Task:
         return f"task {self.number}"
 
     def start(self, number, first, count):
-        world = self.world
+        world, before = self.world, self.before
+        world.check(before is None or before.returned, f"I9: {self} started without its input")
         self.starts.append(number)
         count = len(self.starts)
         world.check(count <= 1 + self.plan.retries, f"I2/I3: {self} started {count} times, as calls {self.starts}")
@@ -48,6 +54,16 @@ class Task:
         self.world.check(not self.cancelled, f"I1: {self} ended as {outcome} after it was cancelled")
         if self.submitter is not None:
             self.world.finish_nested(self)
+        self.tell()
+
+    def tell(self):
+        """Tell those that wait for the outcome."""
+        while self.waiting:
+            self.waiting.pop().told()
+
+    @property
+    def follower(self):
+        return self.waiting[0] if len(self.waiting) == 1 else None
 
     def deliver(self, call, payload):
         receiver, number = payload
@@ -61,6 +77,9 @@ class Task:
         elif isinstance(payload, tuple):
             self.world.check(payload[0] is self, f"I4: {self} was given the failure of {payload}")
             self.end("raised")
+        elif payload is NO_INPUT:
+            self.world.check(not self.starts, f"{self} started, and its input is said to have failed")
+            self.end("no input")
         else:
             outcome = "lost" if isinstance(payload, WorkerLostError) else "timeout"
             self.world.check(self.marked, f"{self} is {outcome}, and was never marked as started")
@@ -80,10 +99,47 @@ class Task:
         self.world.check(not self.cancelled and not self.outcomes, f"I5: {self} was cancelled after its end")
         self.cancelled = True
         self.marked_at_cancel = self.marked
+        self.tell()
 
     @property
     def settled(self):
         return bool(self.outcomes) or self.cancelled
+
+
+class Waits:
+    """Waits for the outcome of the task before another one, like `woolexec.api.inputs.Waiting`."""
+
+    lacks_one = True
+
+    def __init__(self, task):
+        self.task = task
+        self.entry = None
+        self.after = 0
+        self.is_told = False
+
+    def begin(self, call):
+        """Hold the call until its input is there."""
+        self.entry = call
+        self.task.world.engine.inputs().hold(call)
+        self.task.before.waiting.append(self)
+        if self.task.before.settled:
+            self.task.before.tell()
+
+    def again(self, call):
+        self.entry = call
+        if self.task.before.settled:
+            self.told()
+
+    def told(self):
+        before, inputs = self.task.before, self.task.world.engine.inputs()
+        if self.entry is None:
+            return
+        self.task.world.check(not self.is_told, f"{self.task} got its input twice")
+        self.is_told = True
+        if before.outcomes == ["value"]:
+            inputs.release(self.entry, b"x" * 20)
+        else:
+            inputs.drop(self.entry, None if before.cancelled else NO_INPUT)
 
 
 class Parts:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from tests.core.simulated_task import FLAW, Task
 from woolexec.engine.worker_process import Worker
-from woolexec.wire.frames import Raise, Recalled, Resume, Return, Submit, Wait
+from woolexec.wire.frames import Load, Raise, Recalled, Resume, Return, Submit, Wait
 
 
 class SharedPage:
@@ -75,6 +75,7 @@ class SimWorker(Worker):
         self.answered = set()
         self.serials = itertools.count(1)
         self.declined = []
+        self.last = 0  # the call that returned last
         self.told = set()  # calls that a Recalled it wrote has named
         self.life = self._live()
         self.sleeps_until = None
@@ -90,7 +91,8 @@ class SimWorker(Worker):
 
     def send_calls(self, calls):
         for call in calls:
-            self.down.append(("start", call.number, call.receiver, call.first, call.count))
+            after = 0 if call.follows is None else call.follows.after
+            self.down.append(("start", call.number, call.receiver, call.first, call.count, after))
 
     def send_recall(self, number, waiting, *, lane):
         self.down.append(("recall", number, waiting))
@@ -116,6 +118,8 @@ class SimWorker(Worker):
                 frames.append(Raise(call=what, seconds=rest[0], payload=rest[1], type=(FLAW,)))
             elif kind == "recalled":
                 frames.append(Recalled(call=tuple(what)))
+            elif kind == "refused":
+                frames.append(Load(refused=(what,)))
             elif kind == "submit":
                 frames.append(Submit(task=self.world.tasks.index(rest[0]), parent=what))
             elif kind == "wait":
@@ -170,7 +174,11 @@ class SimWorker(Worker):
             self.declined = []
             yield
             return
-        receiver, first, count = rest
+        receiver, first, count, after = rest
+        if after and after != self.last:
+            self.up.append(("refused", number))
+            yield
+            return
         if decline:
             self.declined.append(number)
             return
@@ -204,7 +212,7 @@ class SimWorker(Worker):
         if plan.flawed and receiver.starts and len(receiver.starts) == 1 and not count:
             self.up.append(("raise", number, self.world.clock - begun, (receiver, number)))
         else:
-            receiver.returned = number
+            receiver.returned = self.last = number
             self.up.append(("return", number, self.world.clock - begun, (receiver, number)))
         yield
 

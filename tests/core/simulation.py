@@ -23,6 +23,7 @@ from tests.core.simulated_engine import SimEngine
 from tests.core.simulated_task import Parts, Plan, Task, Violation
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.errors import ProtocolError
+from woolexec.wire.inputs import Unbound
 
 STEPS = 30_000
 
@@ -48,6 +49,8 @@ class World:
         calls_limit = None if self.nested or random.random() < 0.7 else random.randint(1, 4)
         self.growth = Random(-seed)  # its own, so that the rest of a history stays what it is
         self.growths = self.growth.choice((0.0,) * 5 + (0.005,))
+        self.chains = Random(~seed)  # likewise
+        self.chaining = self.chains.choice((0.0, 0.0, 0.3, 0.8))
         self.engine = SimEngine(self, random.randint(1, 3), calls_limit)
         self.to_submit = random.randint(1, 14)
         self.is_shut = False
@@ -92,6 +95,16 @@ class World:
             task = Task(self, plan)
             task.call = Call(self.function(plan), b"x" * 20, task, plan.options())
             self.engine.submit(task.call)
+            while self.chains.random() < self.chaining:
+                task = self.submit_after(task)
+
+    def submit_after(self, before):
+        """Submit a task that takes the outcome of another one."""
+        plan = before.plan if self.chains.random() < 0.8 else Plan(1e-5)
+        task = Task(self, plan, before=before)
+        task.call = Call(self.function(plan), Unbound(b"x" * 20), task, plan.options())
+        task.waits.begin(task.call)
+        return task
 
     def cancel_something(self):
         random = self.random

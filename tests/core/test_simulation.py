@@ -15,6 +15,7 @@ from tests.core.simulation import World
 from woolexec.core import feeding
 from woolexec.core.call import UNCERTAIN
 from woolexec.core.group import Group
+from woolexec.core.held import Held
 from woolexec.core.place import Place
 from woolexec.core.ready_queue import ReadyQueue
 from woolexec.core.scheduler import Scheduler
@@ -67,6 +68,8 @@ def test_histories_hold_what_they_are_meant_to_hold():
     assert any(task.cancelled and not task.starts for task in tasks), "no waiting call was cancelled"
     assert any(len(task.starts) > 1 for task in tasks), "nothing was tried again"
     assert any(task.submitter for task in tasks), "no task submitted another"
+    assert any("value" in task.outcomes for task in tasks if task.before), "no task had an input"
+    assert any("no input" in task.outcomes for task in tasks), "no task had an input that failed"
     assert any(worker > 6 for world in worlds for worker in world.ids), "no worker was replaced"
     assert any(part.ends for world in worlds for part in world.parts), "no map was run"
 
@@ -180,6 +183,24 @@ def hears_no_last_frames(drain, supervisor, worker):
     worker.up.clear()
 
 
+def queues_what_lacks_its_input(give_back, queue, call):
+    """Queues a call that came back like any other, though its input is not done."""
+    call.follows = None
+    give_back(queue, call)
+
+
+def forgets_what_has_come_back(again, held, call):
+    """Does not look whether the input is done by then."""
+    follows, call.follows = call.follows, None
+    held.hold(call)
+    follows.entry = call
+
+
+def takes_what_was_cancelled(take, held, call):
+    """Sends a call before its input without claiming it."""
+    return held._take(call)
+
+
 FLAWS = [
     (Group, "leave", forgets_what_was_started, ["I2/I3", "I3"]),
     (Group, "leave", loses_what_was_not_started, ["I1"]),
@@ -197,6 +218,9 @@ FLAWS = [
     (Scheduler, "may_retry", retries_for_ever, ["I2/I3"]),
     (Cancellation, "_end", ends_without_looking, ["row 4", "I1", "ProtocolError"]),
     (Supervisor, "_drain", hears_no_last_frames, ["I3", "row 4"]),
+    (ReadyQueue, "give_back", queues_what_lacks_its_input, ["I9"]),
+    (Held, "again", forgets_what_has_come_back, ["I1"]),
+    (Held, "take", takes_what_was_cancelled, ["ProtocolError", "I"]),
 ]
 
 

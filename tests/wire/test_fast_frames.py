@@ -95,11 +95,12 @@ def test_run_of_calls_is_one_start():
 @pytest.mark.parametrize("lane", [0, 2])
 @pytest.mark.parametrize("slot", [0, 127, 128])
 @pytest.mark.parametrize("size", [0, 95, 96])
-def test_start_of_one_call_has_the_same_bytes_by_either_way(size, slot, lane):
+@pytest.mark.parametrize("after", [0, 2**40])
+def test_start_of_one_call_has_the_same_bytes_by_either_way(size, slot, lane, after):
     payload = b"p" * size
-    frame = Start(function=slot, call=(7,), size=(size,), payload=payload, lane=lane)
+    frame = Start(function=slot, call=(7,), size=(size,), payload=payload, lane=lane, after=after)
 
-    data = encode_start(slot, [7], [payload], lane)
+    data = encode_start(slot, [7], [payload], lane, after)
 
     assert decode(data) == [frame]
     assert list(pb.Batch.FromString(data).frames) == [twin(frame)]

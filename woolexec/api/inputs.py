@@ -11,7 +11,7 @@ from woolexec.futures.call_future import CallFuture
 from woolexec.futures.delivery import Deferred, Quick
 from woolexec.wire.exceptions import NotStarted
 from woolexec.wire.inputs import Unbound, bind
-from woolexec.wire.payload import LARGE, File, Parts
+from woolexec.wire.payload import APART, LARGE, File, Parts
 from woolexec.wire.pickling import dumps_arguments, is_for_all
 from woolexec.wire.values import Value
 
@@ -146,15 +146,34 @@ class Waiting(Quick):
     :param name: the name of its task
     """
 
-    __slots__ = ("_entry", "_holder", "_left", "_name", "_unbound")
+    __slots__ = ("_holder", "_left", "_name", "_unbound", "after", "entry")
 
     def __init__(self, entry: Call | Chunk | _Arguments, unbound: Unbound, holder: Holder, name: str) -> None:
-        self._entry = entry
+        self.entry: Any = entry  # None while it is sent already: see `woolexec.core.following`
+        self.after = 0
         self._unbound: Unbound | None = unbound
         self._holder = holder
         self._name = name
         count = len(unbound.inputs) + len(unbound.beside) + len(unbound.wishes)
         self._left = [_LAST, *[_OTHER] * (count - 1)]  # `pop` is atomic: one thread gets the last
+
+    is_of_call = True
+
+    @property
+    def lacks_one(self) -> bool:
+        """Whether only the outcome of one call is missing, so that the call may follow that one."""
+        unbound = self._unbound
+        if unbound is None or len(unbound.inputs) != 1 or unbound.beside or unbound.wishes:
+            return False
+        return unbound.payload.__class__ is bytes and len(unbound.payload) < APART
+
+    def again(self, entry: Call) -> None:
+        """Wait for the one input again: see `woolexec.core.following`."""
+        self.entry = entry
+        assert self._unbound is not None
+        [future] = self._unbound.inputs
+        if future.done() and not self.at_once(future):  # if it is not, this is called when it is
+            future.run_elsewhere(partial(self, future))
 
     def at_once(self, future: Future[Any]) -> bool:
         """Count an input that is done; return False if continuing needs user code, or takes long."""
@@ -182,7 +201,12 @@ class Waiting(Quick):
 
     def _after(self, future: Future[Any]) -> Unbound | None:
         """Count an input that is done; return the arguments if it was the last one, and none has failed."""
-        return None if self._has_failed(future) or not self._left.pop() else self._unbound
+        if self.entry is None or self._has_failed(future):
+            return None
+        try:
+            return self._unbound if self._left.pop() else None
+        except IndexError:  # the future ended while `again` looked at it
+            return None
 
     def _release(self, unbound: Unbound, values: list[Any]) -> None:
         try:
@@ -191,7 +215,7 @@ class Waiting(Quick):
             self._drop(exc)
         else:
             self._unbound = None
-            self._holder.release(self._entry, payload)
+            self._holder.release(self.entry, payload)
 
     def _has_failed(self, future: Any) -> bool:
         """End the call if this input has failed or was cancelled."""
@@ -214,7 +238,7 @@ class Waiting(Quick):
 
     def _drop(self, payload: Any) -> None:
         self._unbound = None
-        self._holder.drop(self._entry, payload)
+        self._holder.drop(self.entry, payload)
 
 
 def _is_among(future: Any, futures: Iterable[Any]) -> bool:

@@ -182,7 +182,8 @@ class Call:
     `parent` is the call that submitted this one.  `ancestor` is the nearest call above it that holds a worker's main
     thread and waits there for this one, directly or indirectly.  `is_plain` means that a worker needs nothing but the
     function and the payload.  `recalls` counts how often a peer gave it back because it had not started it.  `since` is
-    when it was made, in monotonic seconds; it is only for statistics.
+    when it was made, in monotonic seconds; it is only for statistics.  `follows` is what waits for its input while it
+    is outstanding behind the call whose outcome that is: see `woolexec.core.following`.
     """
 
     __slots__ = (
@@ -193,6 +194,7 @@ class Call:
         "cost",
         "count",
         "first",
+        "follows",
         "function",
         "is_plain",
         "line",
@@ -244,6 +246,7 @@ class Call:
         self.attempts = self.recalls = 0
         self.cost = 0.0
         self.since = monotonic()
+        self.follows: Any = None
         self.pin = 0  # > 0: it waits for one place; behind a link, for the worker with this number
 
     @property

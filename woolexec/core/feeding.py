@@ -9,6 +9,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heapreplace
 
 from woolexec.core.call import Call, Chunk
+from woolexec.core.following import followers
 from woolexec.core.place import AnyOf
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ def assign(group: Group, place: Place) -> list[Call]:
     chosen: list[Call] = []
     queue, offer = group.queue, place.offer
     refused = offer.refuses
+    are_held = queue.held is not None and len(queue.held) > 0
     share = -(-len(queue) * place.width // max(1, group.width))
     while len(chosen) < share or not place.outstanding:
         entry = queue.head(offer, refused)
@@ -51,6 +53,8 @@ def assign(group: Group, place: Place) -> list[Call]:
         if call is not None:
             group.record(place, call, cost or 0.0)
             chosen.append(call)
+            if are_held:
+                chosen += followers(group, place, call)
     return chosen
 
 

@@ -106,6 +106,16 @@ class Held:
         if self._take(entry):
             self._fail(entry, payload)
 
+    def take(self, call: Call) -> bool:
+        """Take a call to send it before its input is done; return False if it is not held, or was cancelled."""
+        return self._take(call) and self._claim(call)
+
+    def again(self, call: Call) -> None:
+        """Hold a call again that was sent before its input was done, and that has come back."""
+        follows, call.follows = call.follows, None
+        self.hold(call)
+        follows.again(call)
+
     def _take(self, entry: Call | Chunk) -> bool:
         if entry not in self._entries:
             return False

@@ -49,6 +49,8 @@ class ReadyQueue:
         self._limit = 1024
         self.awaited: Callable[[int], Iterable[int]] = _itself
         """Returns the calls whose tasks a waiting call may run: this one, and those that it waits for."""
+        self.held: Any = None
+        """Where calls wait for their inputs (`woolexec.core.held.Held`), if they may be sent before these are done."""
         self.on_cancel: Callable[[Call], object] = bool
         """Called with each call that is cancelled, in any thread."""
 
@@ -112,8 +114,11 @@ class ReadyQueue:
         self._limit = max(1024, 2 * len(kept))
 
     def give_back(self, call: Call) -> None:
-        """Put a recalled call at the front."""
+        """Put a recalled call at the front; one that lacks its input waits for it again."""
         self._unclaimed.add(call)
+        if call.follows is not None:
+            self.held.again(call)
+            return
         self._line_of(call.line).appendleft(call)
         if call.ancestor in self.children:
             self.children[call.ancestor][call] = None

@@ -78,7 +78,7 @@ class Scheduler:
         number = itertools.count(1).__next__
         self.main = Group(number)
         self.lanes = Group(number, self.main.queue)  # for calls outside main threads
-        self.held = Held(self.main.queue, partial(self.add, is_offered=True))
+        self.main.queue.held = self.held = Held(self.main.queue, partial(self.add, is_offered=True))
         self.workforce = Workforce(limit)
         self.workers = self.workforce.workers
         self.all_workers: dict[int, Any] = {}  # including those of actors, which are sent no other calls

@@ -10,6 +10,7 @@ import struct
 from functools import partial
 
 from woolexec.core.call import LIFE, UNCERTAIN, Relayed
+from woolexec.core.following import take_back
 from woolexec.core.retry import LOST, NOT_STARTED
 from woolexec.core.tallies import EVERY, LONG
 from woolexec.engine.diagnostics import log_avoided, log_full
@@ -230,10 +231,8 @@ class Outcomes:
         self._supervisor.note_life()
 
     def _recalled(self, target: Any, frame: Recalled) -> None:
-        if frame.loop:
-            self._scheduler.lanes.recalled(target.lane_place, frame.call)
-        else:
-            self._scheduler.main.recalled(target, frame.call)
+        group, place = (self._scheduler.lanes, target.lane_place) if frame.loop else (self._scheduler.main, target)
+        group.recalled(place, frame.call)
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
         if frame.stays:
@@ -388,6 +387,7 @@ _OF_WORKER = Handlers(
         Return: Outcomes._returned,
         Raise: Outcomes._raised,
         Recalled: Outcomes._recalled,
+        Load: lambda outcomes, worker, frame: take_back(outcomes._scheduler.main, worker, frame.refused),
         Yield: Outcomes._yielded,
         Log: Outcomes._logged,
         Started: Outcomes._started,

@@ -22,7 +22,7 @@ from woolexec.engine.worker_process import Worker, has_run
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM
 from woolexec.wire.descriptors import Reserve
-from woolexec.wire.frames import Broken, Cancel, Log, Raise, Recalled, Return, Yield
+from woolexec.wire.frames import Broken, Cancel, Load, Log, Raise, Recalled, Return, Yield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
             """End the tasks of a dead worker's calls."""
 
 
-_LAST_FRAMES = frozenset({Return, Raise, Recalled, Broken, Log, Yield})
+_LAST_FRAMES = frozenset({Return, Raise, Recalled, Load, Broken, Log, Yield})
 """Frames of a dead worker that are still handled."""
 
 GRACE = 2.0

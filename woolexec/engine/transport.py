@@ -87,7 +87,12 @@ class Transport:
         """Send calls; consecutive calls of one function are sent together."""
         run: list[Call] = []
         for call in calls:
-            if (
+            if call.follows is not None:
+                if run and (run[0].function is not call.function or run[0].follows is None or len(run) >= 256):
+                    self._send_run(run)
+                    run = []
+                run.append(call)
+            elif (
                 not call.is_plain
                 or len(call.payload) >= APART
                 or call.payload.__class__ is not bytes
@@ -97,7 +102,7 @@ class Transport:
                 run = []
                 self._send_alone(call)
             else:
-                if run and (run[0].function is not call.function or len(run) >= 256):
+                if run and (run[0].function is not call.function or run[0].follows is not None or len(run) >= 256):
                     self._send_run(run)
                     run = []
                 run.append(call)
@@ -105,9 +110,13 @@ class Transport:
 
     def _send_run(self, run: list[Call]) -> None:
         if run:
-            slot = self._slot(run[0].function)
-            numbers, payloads = [call.number for call in run], [call.payload for call in run]
-            self.send(encode_start(slot, numbers, payloads, run[0].function.lane))
+            first = run[0]
+            slot, numbers = self._slot(first.function), [call.number for call in run]
+            if first.follows is None:
+                payloads, after = [call.payload for call in run], 0
+            else:
+                payloads, after = [call.payload.payload for call in run], first.follows.after
+            self.send(encode_start(slot, numbers, payloads, first.function.lane, after))
 
     def _send_alone(self, call: Call) -> None:
         frame = Start(function=self._slot(call.function), call=(call.number,), count=call.count, first=call.first)

@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED, PENDING
 from time import monotonic
 
-from woolexec.futures.delivery import CANCELS, ENDS, DeliveredFuture, wakes_a_loop
+from woolexec.futures.delivery import CANCELS, ENDS, DeliveredFuture, Quick, wakes_a_loop
 from woolexec.futures.latch import Latch
 from woolexec.wire.exceptions import as_exception
 from woolexec.wire.inputs import FutureMetError
@@ -210,6 +210,12 @@ class CallFuture(DeliveredFuture["T"]):
     @value.setter
     def value(self, value: Any) -> None:
         self.__dict__["value"] = value
+
+    @property
+    def follower(self) -> Any:
+        """What waits for this outcome for a call that lacks nothing else; None if other calls wait for it too."""
+        waiting = [each for each in self._callbacks or () if isinstance(each, Quick) and each.is_of_call]
+        return waiting[0] if len(waiting) == 1 and waiting[0].lacks_one else None  # type: ignore[attr-defined]
 
     @property
     def failure(self) -> Any:

@@ -88,6 +88,9 @@ class Quick:
 
     __slots__ = ()
 
+    is_of_call = False
+    """Whether a call waits for the future, as one of its inputs."""
+
     def at_once(self, future: Future[Any]) -> bool:
         """Do the work here; return False if it needs user code, so that another thread must call this object."""
         raise NotImplementedError

@@ -46,6 +46,7 @@ _COLUMNS = struct.Struct("<BBQBBfBBIB")
 RETURN = struct.Struct("<BBBBBBQBBfBBIBB")
 SIZED_RETURN = struct.Struct("<IBBBBBBQBBfBBIBB")
 _START = struct.Struct("<BBBBBBBBQBBIBB")
+_AFTER, _ = Start.FIELDS["after"]
 
 
 def encode_return(call: int, seconds: float, payload: bytes) -> bytes:
@@ -59,15 +60,17 @@ def encode_return(call: int, seconds: float, payload: bytes) -> bytes:
     return RETURN.pack(10, 26 + size, 18, 24 + size, 10, 8, call, 18, 4, seconds, 26, 4, size, 34, size) + payload
 
 
-def encode_start(slot: int, calls: Sequence[int], payloads: Sequence[bytes], lane: int = 0) -> bytes:
+def encode_start(slot: int, calls: Sequence[int], payloads: Sequence[bytes], lane: int = 0, after: int = 0) -> bytes:
     """Encode the Start of a run of plain calls, in a third of the time that `encode` takes."""
     count, payload = len(calls), b"".join(payloads)
     size = len(payload)
-    if count == 1 and size < _SHORT and slot < 128 and not lane:
+    if count == 1 and size < _SHORT and slot < 128 and not lane and not after:
         return _START.pack(10, 22 + size, 10, 20 + size, 8, slot, 18, 8, calls[0], 26, 4, size, 34, size) + payload
     numbers, sizes = struct.pack(f"<{count}Q", *calls), struct.pack(f"<{count}I", *map(len, payloads))
     columns = b"\x12" + varint(8 * count) + numbers + b"\x1a" + varint(4 * count) + sizes
     where = b"\x60" + varint(lane) if lane else b""
+    if after:
+        where += _AFTER + FIXED64.write(after)
     body = b"".join((encode_slot(slot), columns, b'"', varint(size), payload, where))
     length = varint(len(body))
     return b"\n" + varint(1 + len(length) + len(body)) + b"\n" + length + body

@@ -79,6 +79,7 @@ class Start(Frame, number=1):
     keep: bool = BOOL(22)
     actor: int = FIXED64(23)
     max_concurrency: int = UINT(24)
+    after: int = FIXED64(25)
 
 
 class Return(Frame, number=2):

@@ -110,7 +110,7 @@ def bind(unbound: Unbound, values: Sequence[bytes | File | Parts | Value]) -> by
         return False
 
     if unbound.payload.__class__ is bytes and all(value.__class__ is bytes for value in values):
-        return _bind_small(unbound.payload, values)  # the usual case, in a third of the time
+        return bind_small(unbound.payload, values)  # the usual case, in a third of the time
     shared: list[Value] = []
     contents: list[Any] = []
     for value in values:
@@ -128,8 +128,8 @@ _PUSH = b"\x80\x05\x8c%c%s\x8c%cload_bound\x93" % (len(__name__), __name__.encod
 """Opcodes that push `load_bound` onto the stack of an unpickler: PROTO, two SHORT_BINUNICODE, STACK_GLOBAL."""
 
 
-def _bind_small(arguments: bytes, values: Sequence[Any]) -> bytes:
-    """Write the pickle of a `_Bound` whose parts are one piece of bytes each."""
+def bind_small(arguments: bytes, values: Sequence[Any]) -> bytes:
+    """Join arguments and values as `bind` does: write the pickle of a `_Bound` whose parts are bytes."""
     pieces = [_PUSH, b"]", *_item(arguments), b"]"]
     for value in values:
         pieces += b"]", *_item(value), b"a"

@@ -11,7 +11,7 @@ from woolexec.wire.exceptions import add_note, dump_failure, get, here, put, typ
 from woolexec.wire.fast_frames import encode_apart, encode_return, encode_return_in_arena
 from woolexec.wire.frames import Raise, Return, Start, encode
 from woolexec.wire.payload import APART, File, Parts, attach
-from woolexec.wire.pickling import Pickled, dumps, prepare
+from woolexec.wire.pickling import Pickled, dumps, is_for_all, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,11 +118,16 @@ def _without_state(function: Any) -> Any:
 
 
 class Job:
-    """A call and its arguments."""
+    """
+    A call and its arguments.
 
-    __slots__ = ("ended", "frame", "held", "number", "payload", "slot", "stays")
+    :param after: the call whose outcome is the one input that the arguments lack; 0: they lack none
+    """
 
-    def __init__(self, number: int, slot: Slot, payload: Any, frame: Start) -> None:
+    __slots__ = ("after", "ended", "frame", "held", "number", "payload", "slot", "stays")
+
+    def __init__(self, number: int, slot: Slot, payload: Any, frame: Start, after: int = 0) -> None:
+        self.after = after
         self.number = number
         self.slot = slot
         self.payload = payload
@@ -143,6 +148,21 @@ class Job:
         while not self.frame.name and isinstance(function, partial):
             function = function.func
         return self.frame.name or getattr(function, "__qualname__", type(function).__qualname__)
+
+    def bind(self, number: int, value: bytes | None) -> bool:
+        """
+        Complete the arguments with the value of the call that has returned last, if it is the input.
+
+        :param number: that of this call
+        :param value: its pickle; None if it is not small
+        :return: whether it is, and can be unpickled here
+        """
+        if number != self.after or value is None or not is_for_all(value):
+            return False
+        from woolexec.wire.inputs import bind_small
+
+        self.payload = bind_small(self.payload, [value])
+        return True
 
     def end(self) -> None:
         """Note that the outcome is sent next, after the output of the call."""
@@ -210,12 +230,14 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
     """
     payload = chunk if frame.again else frame.payload
     frame.payload = b""  # the jobs keep the frame
-    if len(frame.call) == 1:
+    after = frame.after
+    if len(frame.call) == 1 and not after:
         return [Job(frame.call[0], slot, payload, frame)]
     jobs, pos = [], 0
     for number, size in zip(frame.call, frame.size, strict=True):
-        jobs.append(Job(number, slot, payload[pos : pos + size], frame))
+        jobs.append(Job(number, slot, payload[pos : pos + size], frame, after))
         pos += size
+        after = after and number
     return jobs
 
 

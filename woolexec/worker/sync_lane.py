@@ -24,8 +24,9 @@ from types import CoroutineType
 from woolexec.platform.posix import yield_processor
 from woolexec.wire.atoms import SAFE, is_safe
 from woolexec.wire.exceptions import dump_failure
-from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
+from woolexec.wire.frames import Load, Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.number_lists import dumps_numbers
+from woolexec.wire.payload import APART
 from woolexec.wire.pickling import dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker.job import (
@@ -83,6 +84,7 @@ class SyncLane:
         self._declined: list[int] = []
         self._chunk: Any = None
         self._items: Any = None
+        self._outcome: tuple[int, bytes | None] = 0, None  # the last call that returned, and its value if it is small
         self.current: Job | None = None
         self.is_between = False
         """Whether an exception would lose an entry of the queue: see `woolexec.worker.interrupts`."""
@@ -187,6 +189,9 @@ class SyncLane:
                 self._transport.send(encode(Recalled(call=declined)))
             return
         assert isinstance(job, Job)
+        if job.after and not job.bind(*self._outcome):
+            self._transport.send(encode(Load(refused=(job.number,))))
+            return
         outer = self.current
         try:
             if self._items is not None and self._items[0] is not job.payload:
@@ -217,9 +222,7 @@ class SyncLane:
             args, kwargs = loads(job.payload)
             job.payload = None
             if job.frame.context:
-                from woolexec.wire import context_vars
-
-                function = context_vars.bind(job.frame.context, function, job.name)
+                function = _in_context(job, function)
         except BaseException as exc:  # unpickling runs user code, which may raise anything
             job.fail(self._transport, monotonic() - started, exc, doing=UNPICKLING)
             return
@@ -239,6 +242,7 @@ class SyncLane:
             return
         # The arguments are dropped only after this: a destructor may end this process.
         job.succeed(self._transport, seconds, payload, self._page.up)
+        self._outcome = job.number, payload if payload.__class__ is bytes and len(payload) < APART else None
 
     def _finished(self, job: Job, value: Any) -> Any:
         """Run the coroutine that a call has returned, or wait for the nested task whose future it has returned."""
@@ -290,11 +294,7 @@ class SyncLane:
 
     def _function(self, job: Job) -> Callable[..., Any]:
         function = job.slot.get(job, self._transport)
-        if job.frame.context:
-            from woolexec.wire import context_vars
-
-            function = context_vars.bind(job.frame.context, function, job.name)
-        return function
+        return _in_context(job, function) if job.frame.context else function
 
     def _results(
         self,
@@ -359,6 +359,12 @@ class SyncLane:
             return
         payload = dumps_numbers([value], ([value], {}), 3) or dumps_item(value, goes_home=job.goes_home)
         job.succeed(self._transport, monotonic() - started, payload, self._page.up)
+
+
+def _in_context(job: Job, function: Callable[..., Any]) -> Callable[..., Any]:
+    from woolexec.wire import context_vars
+
+    return context_vars.bind(job.frame.context, function, job.name)
 
 
 def _stack_depth() -> int:
