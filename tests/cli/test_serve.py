@@ -501,6 +501,28 @@ def test_second_signal_right_behind_the_first_ends_it(gap):
         assert process.wait(PATIENCE) in {0, 128 + signal.SIGTERM}  # 0: it had ended by then
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, *slow(signal.SIGINT)])
+def test_signal_ends_a_peer_that_waits_for_its_token(number):
+    command = [sys.executable, "-c", WAITING_FOR_TOKEN]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout.readline() == "reading\n"
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 0
+
+
+WAITING_FOR_TOKEN = """
+import io, os, sys
+from woolexec import cli
+
+class Reading(io.FileIO):
+    def readinto(self, buffer):
+        os.write(1, b"reading\\n")
+        return super().readinto(buffer)
+
+sys.stdin = io.TextIOWrapper(io.BufferedReader(Reading(0)))
+sys.exit(cli.main(["serve", "--bind=127.0.0.1:0", "--workers=1", "--token-file=-"]))
+"""
+
 STARTING = """
 import os, signal, sys
 from woolexec import cli

@@ -1,4 +1,5 @@
 import argparse
+import os
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_flags_and_lists_are_read_from_each_source(file):
         ([], {}, "workers = true", "workers: True is not N"),
         ([], {}, "workers =", "settings.toml: "),
         ([], {}, 'tag = ["a=\\u0000"]', "settings.toml: tag: 'a=.x00' contains a null character"),
-        ([], {}, "#" * (1 << 20) + "\n", "a file of settings has at most 1048576 bytes"),
+        ([], {}, "#" * (1 << 20) + "\n", "it has more than 1048576 bytes"),
     ],
 )
 def test_what_makes_no_sense_is_an_error_that_names_it(arguments, environment, text, message, file):
@@ -87,6 +88,12 @@ def test_what_makes_no_sense_is_an_error_that_names_it(arguments, environment, t
 def test_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(SettingError, match="No such file"):
         gather(SETTINGS, parsed("--config", str(tmp_path / "none.toml")), {})
+
+
+def test_file_that_is_a_pipe_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingError, match="pipe: it is not a regular file"):
+        gather(SETTINGS, parsed("--config", str(tmp_path / "pipe")), {})
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)

@@ -59,3 +59,24 @@ def test_a_link_is_not_read_and_a_pipe_does_not_wait(tmp_path):
     with pytest.raises(OSError):
         files.open_to_read(tmp_path / "link")
     os.close(files.open_to_read(tmp_path / "pipe"))
+
+
+def test_only_a_regular_file_is_read_as_a_whole_and_links_to_it(tmp_path):
+    (tmp_path / "file").write_bytes(b"text")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("file", "link"):
+        assert files.read_regular(tmp_path / name) == files.read_regular(tmp_path / name, 4) == b"text"
+        assert files.check_regular(tmp_path / name).st_size == 4
+
+    for path, reason in (
+        (tmp_path / "pipe", "it is not a regular file"),
+        ("/dev/zero", "it is not a regular file"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "none", "No such file"),
+    ):
+        for read in (files.read_regular, files.check_regular):
+            with pytest.raises(OSError, match=reason):
+                read(path)
+    with pytest.raises(OSError, match="it has more than 3 bytes"):
+        files.read_regular(tmp_path / "file", 3)

@@ -52,19 +52,36 @@ _log = logging.getLogger("woolexec.peer")
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal or a closed stdin ends the peer; return the exit code."""
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    before = {
-        number: signal.signal(number, lambda received, _: signals.put(received))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    signals = _Signals()
+    before = {number: signal.signal(number, signals.receive) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         return _run(arguments, signals)
+    except _ToldToEnd:
+        return _code_of(signals)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _run(arguments: argparse.Namespace, signals: queue.SimpleQueue[int]) -> int:
+class _ToldToEnd(BaseException):
+    """A signal was received before there was a peer."""
+
+
+class _Signals(queue.SimpleQueue[int]):
+    """The signals that were received."""
+
+    interrupts = True
+    """Whether the first signal raises `_ToldToEnd`: reading the settings may wait, for example for a token on stdin."""
+
+    def receive(self, number: int, _frame: object) -> None:
+        """Handle a signal."""
+        self.put(number)
+        if self.interrupts:
+            self.interrupts = False
+            raise _ToldToEnd
+
+
+def _run(arguments: argparse.Namespace, signals: _Signals) -> int:
     warnings: list[str] = []
     from woolexec.errors import CredentialsError, DiscoveryError, PeerStartError
     from woolexec.mesh.link.compression import formats
@@ -86,6 +103,7 @@ def _run(arguments: argparse.Namespace, signals: queue.SimpleQueue[int]) -> int:
     except (CredentialsError, FileNotFoundError, ValueError) as exc:
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 2
+    signals.interrupts = False
     from woolexec.cpus import usable_cpus
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.peer import Peer

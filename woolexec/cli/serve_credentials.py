@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from woolexec.mesh.security.credentials import Credentials
 
+_LONGEST = 4096
+"""Maximum length of a line of stdin that may be a token, in bytes."""
+
 _SOON = 30 * 86400.0
 """Seconds before the expiry of a certificate at which a warning is logged."""
 
@@ -55,7 +58,7 @@ def own_credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> 
             "give --insecure"
         )
     if token == "-":  # noqa: S105  # the name of a file
-        own = Credentials.from_text(sys.stdin.buffer.readline().strip(), "stdin")
+        own = Credentials.from_text(sys.stdin.buffer.readline(_LONGEST).strip(), "stdin")
     elif token:
         own = Credentials.from_file(token)
     elif ca and certificate:  # clients' certificates are sufficient

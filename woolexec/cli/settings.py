@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from woolexec.platform.files import read_regular
+
 PREFIX = "WOOLEXEC_"
 
 _OTHERS = frozenset(
@@ -144,11 +146,7 @@ def _read(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise SettingError(f"{path}: a file of settings has at most {_LARGEST} bytes")
-        return tomllib.loads(data.decode())
+        return tomllib.loads(read_regular(path, _LARGEST).decode())
     except OSError as exc:
         raise SettingError(f"{path}: {exc.strerror}") from exc
     except (UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as exc:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+
+_LARGEST = 16 << 20
+"""Maximum size of a file that is read as a whole, in bytes."""
 
 
 def is_ours(about: os.stat_result, *, or_of_root: bool = False) -> bool:
@@ -49,13 +54,50 @@ def lock(fd: int) -> bool:
     return True
 
 
-def open_to_read(path: str | os.PathLike[str]) -> int:
+def open_to_read(path: str | os.PathLike[str], *, follows: bool = False) -> int:
     """
-    Open a file, but not the target of a symbolic link; never wait, not even for the other end of a named pipe.
+    Open a file; never wait, not even for the other end of a named pipe.
 
+    :param follows: also open what a symbolic link leads to
     :raises OSError: if it cannot be opened
     """
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follows else os.O_NOFOLLOW))
+
+
+def check_regular(path: str | os.PathLike[str]) -> os.stat_result:
+    """
+    Check that a path leads to a regular file; return what is known about it.
+
+    :raises OSError: if it is anything else: opening a named pipe, or reading a device, may wait forever
+    """
+    return _regular(os.stat(path), path)
+
+
+def read_regular(path: str | os.PathLike[str], limit: int = _LARGEST) -> bytes:
+    """
+    Return the contents of a regular file, or of the one that a symbolic link leads to; never wait.
+
+    :param limit: maximum size, in bytes
+    :raises OSError: if it cannot be read, is not a regular file, or is larger
+    """
+    fd = open_to_read(path, follows=True)
+    try:
+        _regular(os.fstat(fd), path)
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(fd)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", os.fspath(path))
+    return data
+
+
+def _regular(about: os.stat_result, path: str | os.PathLike[str]) -> os.stat_result:
+    if stat.S_ISDIR(about.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    return about
 
 
 def open_to_append(path: str | os.PathLike[str], mode: int) -> int:

@@ -5,6 +5,7 @@ import pytest
 
 from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError
+from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.credentials import state_folder
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server.peer import Peer
@@ -53,12 +54,37 @@ def test_bad_token_file_is_refused_and_never_falls_back_to_none(tmp_path, conten
         Credentials.from_file(path)
 
 
-def test_token_behind_a_link_is_refused(tmp_path):
-    (tmp_path / "real").write_bytes(token_for("ours"))
-    (tmp_path / "real").chmod(0o600)
-    (tmp_path / "token").symlink_to(tmp_path / "real")
-    with pytest.raises(CredentialsError):
+def test_token_behind_links_is_read_and_it_is_the_file_that_must_be_closed(tmp_path):
+    (tmp_path / "..2026").mkdir()
+    real = tmp_path / "..2026" / "token"
+    real.write_bytes(token_for("ours"))
+    real.chmod(0o600)
+    (tmp_path / "..data").symlink_to("..2026")  # as Kubernetes mounts a Secret
+    (tmp_path / "token").symlink_to("..data/token")
+    assert Credentials.from_file(tmp_path / "token").token == token_for("ours")
+
+    real.chmod(0o644)
+    with pytest.raises(CredentialsError, match="chmod 600"):
         Credentials.from_file(tmp_path / "token")
+
+
+FILES = "token", "ca", "certificate", "key", "revoked"
+
+
+@pytest.mark.parametrize("which", FILES)
+def test_pipe_that_nobody_writes_is_refused_as_any_file(tmp_path, which):
+    authority = Authority.make(tmp_path, name="ours")
+    authority.issue("client")
+    (tmp_path / "token").write_bytes(token_for("ours"))
+    (tmp_path / "token").chmod(0o600)
+    names = ("token", "ca.pem", "client.pem", "client.key", "revoked.txt")
+    given = dict(zip(FILES, (str(tmp_path / name) for name in names), strict=True))
+    Credentials.from_files(**given)
+
+    os.unlink(given[which])
+    os.mkfifo(given[which], 0o600)
+    with pytest.raises(CredentialsError, match=r"is not a( regular)? file"):
+        Credentials.from_files(**given)
 
 
 def test_folder_is_no_token(tmp_path):

@@ -241,3 +241,15 @@ def test_list_that_is_missing_at_the_start_is_an_error(tmp_path, ours):
     for use in (tls.check, lambda: Trust(tls)):
         with pytest.raises(CredentialsError, match="No such file"):
             use()
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "client.pem", "client.key"])
+def test_file_that_became_a_pipe_keeps_no_connection_waiting(tmp_path, name):
+    Authority.make(tmp_path, name="ours").issue("client")
+    tls = Tls(*(str(tmp_path / each) for each in ("ca.pem", "client.pem", "client.key")))
+    trust = Trust(tls)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name, 0o600)
+    with pytest.raises(CredentialsError, match=f"{name}: it is not a regular file"):
+        tls.context("host")
+    assert not trust.refresh()  # what was read before is kept

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.errors import CredentialsError
 from woolexec.mesh.security import revocation
 from woolexec.mesh.security.certificate import Certificate
-from woolexec.platform.files import create
+from woolexec.platform.files import create, read_regular
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -46,8 +46,8 @@ class Authority:
 
         self._folder = folder
         try:
-            self._certificate = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
-            self._key: Any = load_pem_private_key((folder / "ca.key").read_bytes(), None)
+            self._certificate = x509.load_pem_x509_certificate(read_regular(folder / "ca.pem"))
+            self._key: Any = load_pem_private_key(read_regular(folder / "ca.key"), None)
         except FileNotFoundError as exc:
             raise CredentialsError(f"{exc.filename} does not exist; make it with: woolexec certs init") from exc
         except (OSError, ValueError) as exc:
@@ -118,11 +118,11 @@ def revoke(folder: Path, which: str) -> None:
     """
     path = Path(which)
     try:
-        (authority,) = Certificate.all_in((folder / "ca.pem").read_bytes())
+        (authority,) = Certificate.all_in(read_regular(folder / "ca.pem"))
         if not path.exists():
             revocation.add(folder, revocation.serial(which), "")
             return
-        (certificate,) = Certificate.all_in(path.read_bytes())
+        (certificate,) = Certificate.all_in(read_regular(path))
     except FileNotFoundError as exc:
         raise CredentialsError(f"{exc.filename} does not exist; make it with: woolexec certs init") from exc
     except (OSError, ValueError) as exc:
@@ -143,7 +143,7 @@ def show(path: Path) -> dict[str, str]:
     from cryptography.hazmat.primitives import hashes
 
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate = x509.load_pem_x509_certificate(read_regular(path))
     except OSError as exc:
         raise CredentialsError(f"{path}: {exc.strerror}") from exc
     except ValueError as exc:

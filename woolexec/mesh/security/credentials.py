@@ -157,7 +157,7 @@ class Credentials:
         :raises CredentialsError: if others can read or write it, or it contains no token
         """
         try:
-            fd = open_to_read(path)
+            fd = open_to_read(path, follows=True)  # a link of Kubernetes, for example: what it leads to is checked
         except FileNotFoundError:
             raise
         except OSError as exc:

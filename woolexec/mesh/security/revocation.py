@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from woolexec.errors import CredentialsError
-from woolexec.platform.files import create
+from woolexec.platform.files import create, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,7 @@ def revoked_in(path: str | os.PathLike[str]) -> frozenset[int]:
     :raises CredentialsError: if it cannot be read, has an invalid line, or is empty, without even a comment
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        text = read_regular(path).decode()
     except (OSError, ValueError) as exc:
         raise CredentialsError(f"{os.fspath(path)}: {getattr(exc, 'strerror', None) or exc}") from exc
     if not text.strip():  # perhaps half a copy
@@ -75,7 +74,7 @@ def add(folder: Path, number: int, owner: str) -> Path:
     if path.exists() and number in revoked_in(path):
         return path
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else _HEADER
+        text = read_regular(path).decode() if path.exists() else _HEADER
         _replace(path, f"{text.rstrip()}\n{number:x}  # {' '.join(owner.split())}\n")
     except OSError as exc:
         raise CredentialsError(f"{exc.filename}: {exc.strerror}") from exc

@@ -22,7 +22,7 @@ from woolexec.errors import CredentialsError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.revocation import revoked_in
-from woolexec.platform.files import is_secret
+from woolexec.platform.files import check_regular, is_secret, read_regular
 
 PEER, CLIENT, OPERATOR = "peer.woolexec", "client.woolexec", "operator.woolexec"
 """DNS names in certificates."""
@@ -76,10 +76,11 @@ class Tls:
             try:
                 if path is None:
                     continue
+                check_regular(path)
                 if path is self.ca:
                     context.load_verify_locations(path)
                     continue
-                if self.key is not None and not is_secret(os.stat(self.key)):
+                if self.key is not None and not is_secret(check_regular(self.key)):
                     raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
                 context.load_cert_chain(path, self.key)
             except ssl.SSLError as exc:
@@ -159,6 +160,8 @@ class Tls:
         context.check_hostname = not self.name  # other names are compared by `trust`
         context.set_alpn_protocols(["h2"])
         try:
+            for path in filter(None, (self.ca, self.certificate, self.key)):
+                check_regular(path)
             if self.ca is None:
                 context.load_default_certs()
             else:
@@ -278,7 +281,6 @@ def _read(path: str | None) -> bytes | None:
     if path is None:
         return None
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_regular(path)
     except OSError as exc:
         raise CredentialsError(f"{path}: {exc.strerror}") from exc

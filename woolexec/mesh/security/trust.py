@@ -18,6 +18,7 @@ from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.handshake import final
 from woolexec.mesh.security.revocation import revoked_in
+from woolexec.platform.files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,10 +111,9 @@ class Trust:
         keys = None
         if tls.ca is not None:
             try:
-                with open(tls.ca, "rb") as file:
-                    authorities = Certificate.all_in(file.read())
+                authorities = Certificate.all_in(read_regular(tls.ca))
             except (OSError, ValueError) as exc:
-                raise CredentialsError(f"{tls.ca}: {exc}") from exc
+                raise CredentialsError(f"{tls.ca}: {getattr(exc, 'strerror', None) or exc}") from exc
             if not authorities:
                 raise CredentialsError(f"{tls.ca} has no certificate of an authority")
             keys = {(each.subject, each.key): each for each in authorities}
