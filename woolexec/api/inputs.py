@@ -13,6 +13,7 @@ from woolexec.wire.exceptions import NotStarted
 from woolexec.wire.inputs import Unbound, bind
 from woolexec.wire.payload import APART, LARGE, File, Parts
 from woolexec.wire.pickling import dumps_arguments, is_for_all
+from woolexec.wire.unpickling import loads
 from woolexec.wire.values import Value
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
     note = getattr(holder, "note", None)  # only an engine's holder has one, while a trace runs
     if note is not None:
         note(entry)
+    for each in unbound.inputs:
+        if isinstance(each, CallFuture):
+            each.retain()
     values = _ready_values(unbound.inputs, holder)
     if values is not None and _are_done(unbound):
         with contextlib.suppress(OSError):  # no memory file can be made: reported like any other failure
@@ -189,15 +193,27 @@ class Waiting(Quick):
 
     def __call__(self, future: Future[Any]) -> None:
         """Count an input that is done; continue if it was the last."""
-        unbound = self._after(future)
-        if unbound is None:
-            return
         try:
+            if len(self._left) > 1:
+                self._take(future)
+            unbound = self._after(future)
+            if unbound is None:
+                return
             values = [_value_of(each, self._holder) for each in unbound.inputs]
         except BaseException as exc:  # pickling and unpickling run user code
             self._drop(exc)
         else:
             self._release(unbound, values)
+
+    def _take(self, future: Any) -> None:
+        """Pickle a value that only the program has now: it may change the object while other inputs are missing."""
+        unbound = self._unbound
+        if unbound is None or not _is_among(future, unbound.inputs) or not _is_at_hand(future):
+            return
+        taken: CallFuture[Any] = CallFuture()
+        taken.deliver(None, _value_of(future, self._holder))
+        inputs: Any = unbound.inputs
+        inputs[next(number for number, each in enumerate(inputs) if each is future)] = taken
 
     def _after(self, future: Future[Any]) -> Unbound | None:
         """Count an input that is done; return the arguments if it was the last one, and none has failed."""
@@ -243,6 +259,15 @@ class Waiting(Quick):
 
 def _is_among(future: Any, futures: Iterable[Any]) -> bool:
     return any(each is future for each in futures)
+
+
+def _is_at_hand(future: Any) -> bool:
+    """Return whether a future that is done has its value only as an object, which the program can change."""
+    if future.cancelled():
+        return False
+    if isinstance(future, CallFuture):
+        return future.encoded is None and future.value is None and future.failure is None
+    return future.exception() is None
 
 
 def _are_done(unbound: Unbound) -> bool:
@@ -332,7 +357,10 @@ def _value_of(future: Any, holder: Holder) -> bytes | File | Parts | Value:
     """
     payload = _ready_value(future, holder)
     if payload is None:
-        payload = dumps_arguments(future.result(), ("the value of a future",))  # type: ignore[assignment]
+        as_it_arrived = future.encoded if isinstance(future, CallFuture) else None
+        # Not the object of `result`, which the program may have changed.
+        value = future.result() if as_it_arrived is None else loads(as_it_arrived, again=True)
+        payload = dumps_arguments(value, ("the value of a future",))  # type: ignore[assignment]
     if isinstance(payload, Unbound):
         raise TypeError("the value of a future in the arguments of a task contains futures itself")
     return payload  # type: ignore[return-value]  # the other kinds of payload are excluded

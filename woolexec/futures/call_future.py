@@ -193,9 +193,15 @@ class CallFuture(DeliveredFuture["T"]):
 
     @property
     def encoded(self) -> Any:
-        """The payload of the value; None if there is none, or it was decoded."""
+        """The payload of the value; None if there is none, or it was decoded before it was to be retained."""
         outcome = self._outcome
-        return None if outcome is None or self._failed or isinstance(outcome[0], Value) else outcome[0]
+        if outcome is None:
+            return self.__dict__.get("retained")
+        return None if self._failed or isinstance(outcome[0], Value) else outcome[0]
+
+    def retain(self) -> None:
+        """Keep the payload when it is decoded: tasks get the value as it arrived, even if the program changes it."""
+        self.__dict__.setdefault("retained", None)
 
     def share(self, value: Any) -> None:
         """Resolve to a `Value`, which several calls may share."""
@@ -261,13 +267,16 @@ class CallFuture(DeliveredFuture["T"]):
             return
         payload, value, exception = outcome[0], None, None
         kept: Any = payload if payload.__class__ is not bytes and isinstance(payload, Value) else None
+        is_retained = "retained" in self.__dict__
         if kept is not None and not kept.fetch().wait(timeout):
             raise TimeoutError
         try:
             if kept is not None:
                 payload = kept.arrived()
             if not self._failed:
-                value = loads(payload)
+                value = loads(payload, again=is_retained or self.value is not None)
+                if is_retained and kept is None:
+                    self.__dict__["retained"] = payload
             else:
                 exception = as_exception(payload)
         except KeyboardInterrupt:  # Ctrl-C in this process, not in the task; the next request decodes again
