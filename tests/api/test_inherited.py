@@ -183,6 +183,38 @@ def test_arguments_of_the_initializer_reach_every_worker(context):
         done.get(block=False)
 
 
+class Sender:
+    def __init__(self, writer):
+        self.writer = writer
+
+    def send(self, barrier):
+        barrier.wait(SOON)  # both workers are here, so each has the connection
+        send(self.writer)
+
+
+def send(to, barrier=None):
+    if barrier is not None:
+        barrier.wait(SOON)
+    to.send(os.getpid())
+
+
+def test_connection_in_a_function_reaches_every_worker(pool, context):
+    reader, writer = context.Pipe(duplex=False)
+    barrier, shared = context.Barrier(2), pool.put([writer])
+
+    def captures(barrier):
+        send(writer, barrier)
+
+    for fn in (captures, partial(send, writer), Sender(writer).send):
+        list(pool.map(fn, [barrier, barrier], chunksize=1))
+        assert reader.recv() != reader.recv()
+    for future in [pool.submit(lambda to, barrier: send(to[0], barrier), shared, barrier) for _ in range(2)]:
+        future.result(SOON)
+    assert reader.recv() != reader.recv()
+    pool.submit(lambda: list(current_executor().map(partial(send, writer), [barrier, barrier]))).result(SOON)
+    assert reader.recv() != reader.recv()
+
+
 def test_each_worker_has_locks_of_its_own_for_those_of_threads_in_initargs():
     class Locks:  # tqdm passes such an object to its workers
         def __init__(self):

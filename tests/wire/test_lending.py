@@ -3,6 +3,7 @@
 import errno
 import gc
 import multiprocessing
+import socket
 
 import pytest
 
@@ -33,6 +34,18 @@ def test_ticket_of_an_object_that_was_collected_is_refused():
     gc.collect()
     with pytest.raises(FileNotFoundError, match="has removed it"):
         borrowed.acquire()
+
+
+def test_connection_or_socket_that_was_closed_is_refused():
+    for one, other in (multiprocessing.Pipe(), socket.socketpair()):
+        with lending.lending(None, lending.SHARED):
+            open_it, arguments = lending.reducers()[type(one)](one)
+        one.close()
+        with pytest.raises(OSError, match="has been closed"):
+            open_it(*arguments)
+        with pytest.raises(OSError, match="has been closed"):
+            lending.SHARED[type(one)](one)
+        other.close()
 
 
 def test_pause_is_made_before_each_try_to_accept_while_there_is_no_descriptor(monkeypatch):

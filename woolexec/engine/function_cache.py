@@ -93,9 +93,10 @@ class Functions:
         needs = Needs(self._large)
         payload: Any
         if self._is_nested:  # it is sent inside a frame
-            payload, needs = dumps_inline(fn, is_function=is_function, inputs=inputs), Needs({})
+            payload = dumps_inline(fn, is_function=is_function, inputs=inputs, is_shared=True)
+            needs = Needs({})
         else:
-            payload = dumps(fn, least=LARGE, is_function=is_function, needs=needs, inputs=inputs)
+            payload = dumps(fn, least=LARGE, is_function=is_function, needs=needs, inputs=inputs, is_shared=True)
         return None if inputs else (payload, needs)
 
     def clear(self) -> None:

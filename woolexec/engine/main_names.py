@@ -18,6 +18,6 @@ def pickled(name: str) -> bytes:
     from woolexec.wire.pickling import dumps_inline
 
     try:
-        return dumps_inline(value, is_function=True)
+        return dumps_inline(value, is_function=True, is_shared=True)
     except Exception:  # it cannot be pickled
         return b""

@@ -7,6 +7,7 @@ import builtins
 import contextlib
 import json
 import os
+import socket
 import threading
 import weakref
 from multiprocessing import connection as connections
@@ -198,3 +199,8 @@ def ticket_of(arena: Any) -> Ticket | None:
 def connection(ticket: Ticket, **ways: bool) -> Any:
     """Open a connection of another process."""
     return connections.Connection(_descriptor(ticket), **ways)
+
+
+def open_socket(ticket: Ticket, family: int, kind: int, proto: int) -> Any:
+    """Open a socket of another process."""
+    return socket.socket(family, kind, proto, fileno=_descriptor(ticket))

@@ -281,7 +281,7 @@ class _Bundler:
         known = self.keys
         roots = [value for key, value in zip(keys, values, strict=True) if known.get(id(value), key) == key]
         pickler = _References(file, taking(buffers), verdicts, self, roots, wanted)
-        pickler.is_named = verdicts is not None
+        pickler.is_named, pickler.is_global = verdicts is not None, True
         pickler.dump([pickler.replace(value) for value in values])
         return Group(keys, file.getvalue(), buffers, wanted, pickler.referred)
 

@@ -120,7 +120,7 @@ def substitute(owner: str, name: str, value: Any, verdicts: Verdicts | None = No
         return value
     verdicts = Verdicts() if verdicts is None else verdicts
     pickler = Pickler(_Nowhere(), lambda _: False, verdicts)
-    pickler.is_named = True
+    pickler.is_named = pickler.is_global = True
     try:
         pickler.dump(pickler.replace(value))
     except Exception as error:  # user code

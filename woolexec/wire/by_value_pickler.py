@@ -60,6 +60,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         self.named = False  # whether a function or class that names a value has been met
         self.verdicts = verdicts
         self.is_named = False  # whether the pickled object is itself a value that a function or class names
+        self.is_global = False  # whether it is the value of a global or of a class attribute: see `_is_own`
         self.goes_home = False  # see `dumps_by_value`
         self._anew: dict[int, Anew] = {}
         self._usual: set[type] = set()  # classes whose instances need no special reducer
@@ -95,6 +96,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return self._reduce_function(obj)
         if arrays.is_array_class(cls):
             return arrays.reduce(obj) if arrays.is_array(obj) else arrays.reduce_of_subclass(obj)
+        if self.is_global and _is_own(cls):
+            return obj.__reduce_ex__(5)  # this raises an error
         reduced, may_differ = NotImplemented, cls is ModuleType or cls in _REDUCERS or isinstance(cls, EnumMeta)
         if named_objects.may_be_named(cls) and cls not in self.dispatch_table:
             reduced = obj.__reduce_ex__(5)
@@ -233,6 +236,15 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
 
 def _is_safe(value: Any) -> bool:
     return type(value) in SAFE or (type(value) is ModuleType and value.__name__ in sys.modules)
+
+
+def _is_own(cls: Any) -> bool:
+    """
+    Return whether globals with instances of a class stay in their process, although arguments may contain instances.
+
+    A socket in a global is often a part of a client's connection, which two processes cannot use at the same time.
+    """
+    return bool(cls.__module__ == "socket" and cls.__name__ == "socket")
 
 
 def _reduce_foreign(cls: Any) -> Any:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import socket
 import threading
 from contextlib import contextmanager, suppress
 from copyreg import __newobj__ as new  # type: ignore[attr-defined]  # typeshed lacks it
@@ -124,8 +125,13 @@ class _Borrower:
         if thing is None:
             self._reply(None, FileNotFoundError("the process that made this object has removed it"))
         elif question == "descriptor":
-            self._reply(None)
-            reduction.send_handle(self._connection, _descriptor_of(thing), *arguments)
+            try:
+                descriptor = _descriptor_of(thing)
+            except OSError as exc:
+                self._reply(None, exc)
+            else:
+                self._reply(None)
+                reduction.send_handle(self._connection, descriptor, *arguments)
         elif question == "acquire":
             self._acquire(number, thing._semlock, *arguments)
         elif question in _QUESTIONS:
@@ -168,9 +174,19 @@ class _Borrower:
 
 
 def _descriptor_of(thing: Any) -> int:
-    """Return the descriptor of a connection, or of shared memory."""
+    """
+    Return the descriptor of a connection, of a socket, or of shared memory.
+
+    :raises OSError: if it is closed
+    """
     fileno = getattr(thing, "fileno", None)
-    return int(thing.fd if fileno is None else fileno())
+    try:
+        descriptor = int(thing.fd if fileno is None else fileno())
+    except OSError:  # a connection that is closed; the descriptor of a socket that is closed is -1
+        descriptor = -1
+    if descriptor < 0:
+        raise OSError(f"this {type(thing).__name__} has been closed in the process that made it")
+    return descriptor
 
 
 _lender: Lender | None = None
@@ -217,6 +233,21 @@ def _reduce_memory(arena: Any) -> Any:
     return borrowing.memory, (borrowing.ticket_of(arena) or ticket_of(arena), arena.size)
 
 
+def _reduce_connection(connection: Any) -> Any:
+    _descriptor_of(connection)
+    open_it = partial(borrowing.connection, readable=connection.readable, writable=connection.writable)
+    return open_it, (ticket_of(connection),)
+
+
+def _reduce_socket(sock: Any) -> Any:
+    _descriptor_of(sock)
+    return borrowing.open_socket, (ticket_of(sock), sock.family, sock.type, sock.proto)
+
+
+SHARED: dict[type, Callable[[Any], Any]] = {Connection: _reduce_connection, socket.socket: _reduce_socket}
+"""Reducers for pickles that any number of workers unpickle, while the connections and sockets are open here."""
+
+
 class _Lent:
     """Represents a queue's connection in the queue's pickle."""
 
@@ -224,9 +255,7 @@ class _Lent:
         self._connection = connection
 
     def __reduce__(self) -> Any:
-        connection = self._connection
-        open_it = partial(borrowing.connection, readable=connection.readable, writable=connection.writable)
-        return open_it, (ticket_of(connection),)
+        return _reduce_connection(self._connection)
 
 
 def _reduce_queue(queue: Any) -> Any:

@@ -70,7 +70,7 @@ def dumps_value(value: object, *, goes_home: bool = False) -> bytes | File | Par
 
 def dumps_put(value: object) -> bytes | File | Parts:
     """Pickle a value that calls are to share; see `dumps`."""
-    return dumps(_raw(value), "value", keeps_flags=True)
+    return dumps(_raw(value), "value", keeps_flags=True, is_shared=True)
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts | Unbound:
@@ -152,6 +152,7 @@ def dumps(
     needs: Needs | None = None,
     inputs: list[Any] | None = None,
     keeps_flags: bool = False,
+    is_shared: bool = False,
 ) -> bytes | File | Parts:
     """
     Pickle any object.
@@ -165,11 +166,12 @@ def dumps(
     :param needs: receives the large globals that `obj` names, if it travels by value; None: they are part of the pickle
     :param inputs: receives the futures in `obj`, for each of which the pickle has a number; None: they are an error
     :param keeps_flags: read-only arrays stay read-only, unless something in `obj` travels by value
+    :param is_shared: any number of workers may unpickle it, and each often
     :raises Exception: any exception raised by pickling, with a note that says what failed; `obj` may run any code
     """
     buffers: list[Any] = []
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
-    body = _dump(obj, buffers, least, names, kind, needs, inputs, keeps_flags=keeps_flags)
+    body = _dump(obj, buffers, least, names, kind, needs, inputs, keeps_flags=keeps_flags, is_shared=is_shared)
     if buffers and all(buffer.__class__ is bytes for buffer in buffers):
         if isinstance(body, PicklePieces):
             body.write(ALL_BYTES)
@@ -179,7 +181,12 @@ def dumps(
 
 
 def dumps_inline(
-    obj: object, *, is_function: bool = False, goes_home: bool = False, inputs: list[Any] | None = None
+    obj: object,
+    *,
+    is_function: bool = False,
+    goes_home: bool = False,
+    inputs: list[Any] | None = None,
+    is_shared: bool = False,
 ) -> bytes:
     """
     Pickle `obj` into `bytes`, whatever its size.
@@ -187,9 +194,10 @@ def dumps_inline(
     :param is_function: `obj` is a function that a nested task calls
     :param goes_home: see `dumps`
     :param inputs: see `dumps`
+    :param is_shared: see `dumps`
     """
     kind = _FUNCTION if is_function else _HOME if goes_home else _OUTCOME
-    return _joined(_dump(obj, [], sys.maxsize, kind=kind, inputs=inputs))
+    return _joined(_dump(obj, [], sys.maxsize, kind=kind, inputs=inputs, is_shared=is_shared))
 
 
 _OUTCOME, _HOME, _ARGUMENTS, _FUNCTION = range(4)
@@ -247,8 +255,10 @@ def _dump(
     inputs: list[Any] | None = None,
     *,
     keeps_flags: bool = False,
+    is_shared: bool = False,
 ) -> bytes | PicklePieces:
     """Pickle an object; append its out-of-band buffers to `buffers`, and its futures to `inputs`."""
+    is_for_workers = is_shared or kind in _FOR_WORKERS
     with_reducers = False
 
     def is_inline(buffer: pickle.PickleBuffer) -> bool:
@@ -284,7 +294,7 @@ def _dump(
         with_reducers = True
         buffers.clear()
         try:
-            with reducers.inheriting() if kind in _FOR_WORKERS else nullcontext():
+            with reducers.inheriting(is_shared=is_shared) if is_for_workers else nullcontext():
                 body = reducers.dumps(obj, is_inline, inputs)
             if not _names_by_value(body):
                 return body
@@ -298,11 +308,12 @@ def _dump(
         import_now("woolexec.wire.by_value")
         from woolexec.wire.by_value import dumps_by_value
 
-        return dumps_by_value(obj, is_inline, buffers, names, goes_home=kind == _HOME and unpickling.is_worker)
+        with reducers.inheriting(is_shared=is_shared) if is_for_workers else nullcontext():
+            return dumps_by_value(obj, is_inline, buffers, names, goes_home=kind == _HOME and unpickling.is_worker)
     import_now("woolexec.wire.bundle")
     from woolexec.wire.bundle import dumps_bundle
 
-    with reducers.inheriting():
+    with reducers.inheriting(is_shared=is_shared):
         return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs, inputs=inputs)
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 import copyreg
 import io
 import sys
-from contextlib import nullcontext
+import threading
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
-from woolexec.imported import imported
+from woolexec.imported import import_now, imported
 from woolexec.wire import arrays, tensors
 from woolexec.wire.inputs import is_future_class, reduce_future
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from typing import Any
 else:  # faster to import: see `worker/fork_server.py`
@@ -69,22 +71,57 @@ def needed() -> dict[Any, Any]:
         for cls, reduce in list(registered().items())
         if cls.__module__ not in _NEEDLESS
     }
+    if (socket := imported("socket")) is not None:
+        found.setdefault(socket.socket, _reduce_socket)
     lending = imported("woolexec.wire.lending")
     return found if lending is None else found | lending.reducers()
 
 
-def inheriting(kept: list[Any] | None = None) -> AbstractContextManager[object]:
+def _reduce_socket(sock: Any) -> Any:
+    """Reduce a socket with the reducer of multiprocessing, which is not imported before it is needed."""
+    import_now("multiprocessing.reduction")
+    with _here.inheriting():
+        return needed()[type(sock)](sock)
+
+
+class _Here(threading.local):
+    """What this thread pickles within: see `inheriting`."""
+
+    inheriting: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+_here = _Here()
+
+
+def inheriting(kept: list[Any] | None = None, *, is_shared: bool = False) -> AbstractContextManager[object]:
     """
     Within this, objects of `multiprocessing` that are shared only by inheritance can be pickled.
 
     :param kept: receives objects that must live as long as workers may unpickle the pickle; None: one worker unpickles
         it once
+    :param is_shared: any number of workers unpickle the pickle, while its connections and sockets are open here
     """
-    if all(imported(f"multiprocessing.{name}") is None for name in ("synchronize", "heap", "connection")):
-        return nullcontext()  # there are no such objects
-    from woolexec.wire.lending import lending
+    if any(imported(f"multiprocessing.{name}") is not None for name in ("synchronize", "heap", "connection")):
+        return _lending(kept, is_shared=is_shared)
+    # There are no such objects; but there may be a socket.
+    return nullcontext() if kept is None and not is_shared else _at_a_socket(kept, is_shared=is_shared)
 
-    return lending(kept)
+
+def _lending(kept: list[Any] | None, *, is_shared: bool) -> AbstractContextManager[object]:
+    from woolexec.wire.lending import SHARED, lending
+
+    return lending(kept, SHARED if is_shared else None)
+
+
+@contextmanager
+def _at_a_socket(kept: list[Any] | None, *, is_shared: bool) -> Iterator[None]:
+    """Within this, `_lending` is entered for each socket: what it imports takes long, and most pickles have none."""
+    before = _here.inheriting
+    _here.inheriting = partial(_lending, kept, is_shared=is_shared)
+    try:
+        yield
+    finally:
+        _here.inheriting = before
 
 
 class _Pickler(pickle.Pickler):

@@ -332,14 +332,12 @@ def explain(owner: str, name: str, value: object, error: BaseException, where: s
     """
     Return the message of a stand-in, for a value that cannot be pickled.
 
-    :param owner: the function or class that names it
+    :param owner: the function or class that names it; "" if it is not known
     :param where: the part of it that cannot be pickled
     """
+    subject = f"{name!r} of {owner}" if owner else f"the global {name!r}"
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    return (
-        f"{name!r} of {owner} is not in this process, because this {kind} cannot be pickled "
-        f"({_said(error)}{where}); {_CURE}"
-    )
+    return f"{subject} is not in this process, because this {kind} cannot be pickled ({_said(error)}{where}); {_CURE}"
 
 
 def explain_failed(name: str, error: BaseException) -> str:
