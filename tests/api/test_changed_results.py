@@ -82,7 +82,7 @@ def test_failure_to_pickle_such_a_result_is_that_of_the_task(gate):
     with shared(2) as pool:
         late = pool.submit(make_when, gate, int)
         foreign = concurrent.futures.Future()
-        foreign.set_result((number for number in range(3)))
+        foreign.set_result(number for number in range(3))
         with pytest.raises(TypeError, match="generator"):
             pool.submit(length, foreign, late).result(SOON)
         gate.touch()
