@@ -10,6 +10,7 @@ import pickle
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,26 @@ def test_read_only_arrays_stay_read_only():
         assert not pool.submit(flags, pool.put(array)).result(SOON)
         assert not pool.put(array).result().flags.writeable
         assert pool.submit(flags, array).result(SOON)  # as an argument
+
+
+def where(arrays):
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    return [array.ctypes.data for array in arrays], maps.count("memfd:woolexec")
+
+
+def test_tasks_share_the_memory_of_read_only_arrays():
+    first, second = np.zeros(2_000_000), np.ones(2_000_000)
+    with shared(1) as pool:
+        _, maps = pool.submit(where, []).result(SOON)
+        first.flags.writeable = second.flags.writeable = False
+        value = pool.put([first, second])
+        places, now = pool.submit(where, value).result(SOON)
+        assert now == maps + 1
+        for _ in range(3):
+            assert pool.submit(where, value).result(SOON) == (places, now)
+
+        del value
+        assert eventually(lambda: pool.submit(where, []).result(SOON) == ([], maps))
 
 
 @pytest.mark.parametrize("value", [b"x" * LARGE, "x" * LARGE, {"a": [b"y" * LARGE] * 2}, None, 5, [1, "two"]], ids=type)

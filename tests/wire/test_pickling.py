@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from woolexec.wire import payload as payloads
-from woolexec.wire import pickling
+from woolexec.wire import pickling, unpickling
 from woolexec.wire.payload import APART, LARGE, File, Parts
-from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_value
+from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_put, dumps_value
 from woolexec.wire.unpickling import loads
 
 
@@ -200,3 +200,64 @@ def test_pickle_of_very_many_small_steps_is_searched_at_once_in_the_end(monkeypa
     marks = b"\x80\x05" + b"\x94" * 100_000
     assert pickling.is_for_all(marks)
     assert not pickling.is_for_all(marks + b"__main__")
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+def large(np):
+    return np.arange(2_000_000)
+
+
+def test_objects_made_of_one_value_share_its_read_only_buffers():
+    np = pytest.importorskip("numpy")
+    value = {"a": read_only(large(np)), "b": [read_only(large(np))]}
+    payload = dumps_put(value)
+    one, two = loads(payload, again=True), loads(payload, again=True)
+    assert one["b"] is not two["b"]
+    for first, second in ((one["a"], two["a"]), (one["b"][0], two["b"][0])):
+        assert np.array_equal(first, large(np))
+        assert np.shares_memory(first, second)
+        assert not first.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            first.flags.writeable = True
+
+
+class Holds:
+    """A class that is pickled by value, as if it were one of ``__main__``."""
+
+    def __init__(self, array):
+        self.array = array
+
+
+@pytest.mark.parametrize("kind", ["writable", "writable beside read-only", "by value"])
+def test_objects_made_of_one_value_share_nothing_that_they_may_change(kind, monkeypatch):
+    np = pytest.importorskip("numpy")
+    if kind == "by value":
+        monkeypatch.setattr(Holds, "__module__", "__main__")
+        monkeypatch.setattr(sys.modules["__main__"], "Holds", Holds, raising=False)
+        value = Holds(read_only(large(np)))
+    else:
+        value = [large(np), large(np) if kind == "writable" else read_only(large(np))]
+    payload = dumps_put(value)
+    one, two = loads(payload, again=True), loads(payload, again=True)
+    first, second = (one.array, two.array) if kind == "by value" else (one[0], two[0])
+    first[:] = 0
+    assert np.array_equal(second, large(np))
+    assert not np.shares_memory(first, second)
+
+
+def test_only_some_values_stay_mapped(monkeypatch):
+    np = pytest.importorskip("numpy")
+    monkeypatch.setattr(unpickling, "_MOST_KEPT", 1)
+    files = [dumps_put(read_only(large(np))) for _ in range(2)]
+    arrays = [[loads(file, again=True) for _ in range(2)] for file in files]
+    assert [np.shares_memory(*each) for each in arrays] == [True, False]
+    assert not arrays[1][0].flags.writeable
+
+    del files[0]
+    assert np.array_equal(arrays[0][0], large(np))  # it keeps the map
+    third = dumps_put(read_only(large(np)))
+    assert np.shares_memory(loads(third, again=True), loads(third, again=True))

@@ -126,15 +126,16 @@ class File:
     """
     A payload in a memory file; owns the descriptor.
 
-    `extent` is the size of the body, then of each buffer, in bytes.
+    `extent` is the size of the body, then of each buffer, in bytes.  `kept` is the parts, if they stay mapped.
     """
 
-    __slots__ = ("_is_unpickled", "_is_viewed", "_pid", "extent", "fd")
+    __slots__ = ("_is_unpickled", "_is_viewed", "_pid", "extent", "fd", "kept")
 
     def __init__(self, fd: int, extent: Sequence[int]) -> None:
         self.fd = fd
         self.extent = tuple(extent)
         self._is_unpickled = self._is_viewed = False
+        self.kept: list[Any] | None = None
         self._pid = os.getpid()
 
     def __len__(self) -> int:

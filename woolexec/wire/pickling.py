@@ -25,7 +25,7 @@ from woolexec.wire.atoms import ATOMS
 from woolexec.wire.inputs import FutureMetError, Input, Unbound, is_future_class
 from woolexec.wire.nature import BY_VALUE, WALKED, WITH_REDUCERS, nature_of
 from woolexec.wire.payload import APART, LARGE, File, Parts, PicklePieces, pack
-from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, Raw
+from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, READ_ONLY, Raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,12 +171,14 @@ def dumps(
     """
     buffers: list[Any] = []
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
-    body = _dump(obj, buffers, least, names, kind, needs, inputs, keeps_flags=keeps_flags, is_shared=is_shared)
-    if buffers and all(buffer.__class__ is bytes for buffer in buffers):
+    flags: list[bool] | None = [] if keeps_flags else None
+    body = _dump(obj, buffers, least, names, kind, needs, inputs, flags, is_shared=is_shared)
+    is_all_bytes = buffers and all(buffer.__class__ is bytes for buffer in buffers)
+    if mark := ALL_BYTES if is_all_bytes else READ_ONLY if flags and all(flags) else b"":
         if isinstance(body, PicklePieces):
-            body.write(ALL_BYTES)
+            body.write(mark)
         else:
-            body += ALL_BYTES
+            body += mark
     return pack(body, buffers, lends=goes_home or (inputs is not None and not unpickling.is_worker))
 
 
@@ -253,11 +255,15 @@ def _dump(
     kind: int = _OUTCOME,
     needs: Needs | None = None,
     inputs: list[Any] | None = None,
+    flags: list[bool] | None = None,
     *,
-    keeps_flags: bool = False,
     is_shared: bool = False,
 ) -> bytes | PicklePieces:
-    """Pickle an object; append its out-of-band buffers to `buffers`, and its futures to `inputs`."""
+    """
+    Pickle an object; append its out-of-band buffers to `buffers`, and its futures to `inputs`.
+
+    :param flags: receives whether each buffer is read-only and stays so; None: read-only arrays become writable
+    """
     is_for_workers = is_shared or kind in _FOR_WORKERS
     with_reducers = False
 
@@ -266,10 +272,12 @@ def _dump(
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.readonly and not (with_reducers or keeps_flags) and is_array(view.obj):
+        if view.readonly and not with_reducers and flags is None and is_array(view.obj):
             raise _NeedsReducersError
         if view.nbytes < least:
             return True
+        if flags is not None:
+            flags.append(view.readonly and not with_reducers)
         buffers.append(view.obj if view.obj.__class__ is bytes else view)
         return False
 

@@ -14,7 +14,7 @@ from woolexec.wire.values import WithValues
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 else:  # faster to import: see `worker/fork_server.py`
     import _pickle as pickle
@@ -47,6 +47,9 @@ class Raw:
 
 ALL_BYTES = b"b"
 """A mark after the end of a pickle (ignored by the unpickler): all its buffers were `bytes` and must arrive as such."""
+
+READ_ONLY = b"r"
+"""Likewise: all its buffers are read-only, so all objects that are made of it may share them."""
 
 ALONE = pickle.dumps(Raw(b""), 5, buffer_callback=lambda _: False) + ALL_BYTES
 ALONE_IN_CALL = pickle.dumps(((Raw(b""),), {}), 5, buffer_callback=lambda _: False) + ALL_BYTES
@@ -119,8 +122,30 @@ def loads(payload: bytes | memoryview | File | Parts | Untrusted | WithValues, *
     return by(body, buffers=[bytearray(part) if again or part.__class__ is bytes else part for part in buffers])
 
 
+_MOST_KEPT = 64
+"""Maximum number of files in a process that stay mapped to be unpickled again; a map may hold a descriptor."""
+
+
+class _Kept(list):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
+    """The parts of a mapped file, counted while they are alive."""
+
+    __slots__ = ()
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        super().__init__(parts)
+        _kept.add(id(self))
+
+    def __del__(self) -> None:
+        _kept.discard(id(self))
+
+
+_kept: set[int] = set()
+
+
 def _load_file(file: File, by: Callable[..., Any]) -> Any:
-    body, *buffers = file.load(is_brief=True)
+    body, *buffers = file.kept or file.load(is_brief=True)
+    if body[-1:] == READ_ONLY and body.__class__ is memoryview and len(_kept) < _MOST_KEPT:
+        body, *buffers = file.kept = _Kept([bytes(body), *(memoryview(part).toreadonly() for part in buffers)])
     if body[-1:] == ALL_BYTES:
         value, buffers = _load_copied(body, buffers, by), []
     else:
