@@ -49,6 +49,9 @@ GROWTH = 32 * MIB
 """What strangers may cost a peer, at any moment."""
 
 TOKEN = CREDENTIALS.token
+CALLS = 10
+"""How many calls one connection may have at once."""
+
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 
 
@@ -598,18 +601,24 @@ def test_flood_of_calls_on_one_connection_is_bounded(peer, method, is_reset):
         stranger.say(calls(method, range(1, 60_001, 2), is_reset=is_reset))
 
 
+def test_connection_may_have_few_calls_at_once_because_each_costs_memory(peer):
+    with Stranger(peer.address) as stranger:
+        _, _, settings = stranger.hear(SETTINGS)
+        assert (3, CALLS) in struct.iter_unpack(">HI", settings)  # SETTINGS_MAX_CONCURRENT_STREAMS
+
+
 @pytest.mark.slow
 def test_health_has_so_many_watchers_and_no_more(peer):
     with contextlib.ExitStack() as stack:
         own = "grpc.use_local_subchannel_pool", 1
-        channels = [stack.enter_context(channel_to(peer, own)) for _ in range(3)]
-        watching = [channels[n % 3].unary_stream(WATCH)(b"") for n in range(_WATCHERS)]
+        channels = [stack.enter_context(channel_to(peer, own)) for _ in range(_WATCHERS // CALLS + 1)]
+        watching = [channels[n // CALLS].unary_stream(WATCH)(b"") for n in range(_WATCHERS)]
         assert [next(each) for each in watching] == [b"\x08\x01"] * _WATCHERS
         with pytest.raises(grpc.RpcError, match="too many watch"):
-            next(channels[0].unary_stream(WATCH)(b""))
-        assert channels[1].unary_unary(CHECK)(b"", timeout=PATIENCE) == b"\x08\x01"
+            next(channels[-1].unary_stream(WATCH)(b""))
+        assert channels[-1].unary_unary(CHECK)(b"", timeout=PATIENCE) == b"\x08\x01"
         watching.pop().cancel()
-        eventually(lambda: watched(channels[0]))
+        eventually(lambda: watched(channels[-1]))
 
 
 def watched(channel):
