@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.cli.tasks import wait_for
+from tests.cli.tasks import wait_after_nested, wait_for, wait_in_event_loop
 from tests.faults.tasks import eventually
 from woolexec import Credentials, PeerPoolExecutor, cli
 from woolexec.mesh.server.peer import Peer
@@ -46,6 +46,47 @@ def test_worker_is_shown_alone_and_one_that_is_idle_runs_nothing(running, capsys
     ((task,),) = [found for found in shown if found]
     assert (task["function"], task["host"]) == ("wait_for", os.uname().nodename)
     assert len(shown) == 2
+
+
+def seconds_of(pool, capsys):
+    """Return for how long each task of a pool runs, as `woolexec stack` says, by name."""
+    found = []
+    for pid in pool._processes:
+        assert cli.main(["stack", str(pid), "--json"]) == 0
+        found += json.loads(capsys.readouterr().out)
+    return {task["function"]: task["seconds"] for task in found}
+
+
+def test_task_that_goes_on_after_a_nested_one_has_run_since_its_own_start(tmp_path, capsys):
+    go = tmp_path / "go"
+    with PeerPoolExecutor(1) as pool:
+        try:
+            future = pool.submit(wait_after_nested, go)
+            assert eventually(go.with_suffix(".here").exists)
+
+            seconds = seconds_of(pool, capsys)
+        finally:
+            go.touch()
+        future.result()
+    assert seconds["wait_after_nested"] > 0.05
+
+
+def test_coroutine_has_run_since_its_own_start_when_others_start_after_it(tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    with PeerPoolExecutor(1) as pool:
+        try:
+            futures = [pool.submit(wait_in_event_loop, first)]
+            assert eventually(first.with_suffix(".here").exists)
+            futures.append(pool.submit(wait_after_nested, second))
+            assert eventually(second.with_suffix(".here").exists)
+
+            seconds = seconds_of(pool, capsys)
+        finally:
+            first.touch()
+            second.touch()
+        for future in futures:
+            future.result()
+    assert seconds["wait_in_event_loop"] > seconds["wait_after_nested"] > 0.05
 
 
 def test_worker_that_is_stopped_is_named(running, capsys):

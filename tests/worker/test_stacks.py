@@ -68,7 +68,7 @@ def test_coroutine_that_has_ended_has_no_steps():
 
 
 def test_report_is_cut_to_what_there_is_room_for_and_says_so():
-    entries = [(number, "x" * 2 * SIZE) for number in range(10)]
+    entries = [(number, 1.0, "x" * 2 * SIZE) for number in range(10)]
 
     report = _fitting(entries, 40_000)
 

@@ -110,14 +110,15 @@ def _of_worker(pid: int, page: SharedPage, timeout: float) -> Iterator[TaskStack
     from woolexec.platform import stack_dump
     from woolexec.platform.posix import SIGURG, host_name, kill
 
-    def stack(number: int, text: str, note: str = "") -> TaskStack:
-        began = {page.started: page.since, page.loop.started: page.loop.since}.get(number)
-        seconds = 0.0 if began is None else max(0.0, monotonic() - began)
-        return TaskStack(number, outermost(text) or "?", seconds, host_name(), pid, safe(text), note)
+    def stack(number: int, seconds: float, text: str, note: str = "") -> TaskStack:
+        return TaskStack(number, outermost(text) or "?", max(0.0, seconds), host_name(), pid, safe(text), note)
+
+    def last(text: str, note: str) -> TaskStack:  # the worker says nothing: the page tells which call started last
+        return stack(page.started, monotonic() - page.since, text, note)
 
     state = stack_dump.state_of(pid)
     if state in (stack_dump.STOPPED, stack_dump.ENDED):
-        yield stack(page.started, "", STOPPED if state == stack_dump.STOPPED else ENDED)
+        yield last("", STOPPED if state == stack_dump.STOPPED else ENDED)
         return
     area = page.stacks
     question = area.ask()
@@ -126,7 +127,7 @@ def _of_worker(pid: int, page: SharedPage, timeout: float) -> Iterator[TaskStack
     while monotonic() < until:
         report = area.report() if area.is_answered(question) else None
         if report is not None:
-            yield from (stack(*each) for each in zip(report.call, report.stack, strict=False))
+            yield from (stack(*each) for each in zip(report.call, report.seconds, report.stack, strict=False))
             return
         sleep(_LOOK)
     offset, text, since = area.dump_start + len(area.dumped(area.dump_start)), b"", monotonic()
@@ -139,4 +140,4 @@ def _of_worker(pid: int, page: SharedPage, timeout: float) -> Iterator[TaskStack
         sleep(_LOOK)
     found = of_dump(text.decode(errors="replace"))
     if found or not text:
-        yield stack(page.started, found, IN_C if found else SILENT)
+        yield last(found, IN_C if found else SILENT)

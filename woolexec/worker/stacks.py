@@ -14,6 +14,7 @@ import gc
 import sys
 import threading
 from itertools import islice
+from time import monotonic
 
 from woolexec.core.stack_text import SIZE, is_ours, line_of, text_of, within
 from woolexec.platform.stack_dump import dump_again_from
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
     Step = tuple[FrameType, int]
     """A frame, and its current line."""
+
+    Entry = tuple[int, float, str]
+    """The number of a call, for how many seconds it has run, and its stack."""
 
 _MOST = 500
 """Maximum number of calls in a report."""
@@ -61,34 +65,36 @@ def answer(area: StackArea, lanes: Mapping[int, Lane]) -> None:
         area.answer(number, report)
 
 
-def _fitting(entries: list[tuple[int, str]], limit: int) -> Inspected:
+def _fitting(entries: list[Entry], limit: int) -> Inspected:
     """Make a report of as many of the first entries as fit."""
-    kept, size = list[tuple[int, str]](), 100
-    for number, stack in entries:
+    kept, size = list[tuple[int, float, str]](), 100
+    for number, seconds, stack in entries:
         cut = stack[:SIZE]
-        size += len(cut.encode("utf-8", "backslashreplace")) + 20
+        size += len(cut.encode("utf-8", "backslashreplace")) + 24
         if size > limit:
             break
-        kept.append((number, cut))
+        kept.append((number, seconds, cut))
     report = Inspected(left_out=len(entries) - len(kept))
     if kept:
-        report.call, report.stack = tuple(number for number, _ in kept), tuple(stack for _, stack in kept)
+        report.call, report.seconds, report.stack = zip(*kept, strict=True)
     return report
 
 
-def _entries(lanes: Sequence[Lane]) -> Iterator[tuple[int, str]]:
-    """Yield the number of each call that runs, and its stack."""
+def _entries(lanes: Sequence[Lane]) -> Iterator[Entry]:
+    """Yield what is known of each call that runs."""
     threads = sys._current_frames()
-    coroutines = dict(_coroutines(lanes, threads))
-    for number, steps in _plain(threads.get(threading.main_thread().ident or 0)):
-        yield number, coroutines.pop(-number, "") or _text(steps)  # of its coroutine, if it waits for one: `run_for`
-    yield from coroutines.items()
+    coroutines = {entry[0]: entry for entry in _coroutines(lanes, threads)}
+    for number, seconds, steps in _plain(threads.get(threading.main_thread().ident or 0)):
+        waiting = coroutines.pop(-number, None)  # its coroutine, if it waits for one: `run_for`
+        yield number, seconds, (waiting and waiting[2]) or _text(steps)
+    yield from coroutines.values()
     for lane in lanes:
         for number, commands in tuple(lane.streams.items()):
             if commands.thread and commands.running:
-                steps = _after(_steps(threads.get(commands.thread)), "thread_lane.py")
+                whole = _steps(threads.get(commands.thread))
+                steps = _after(whole, "thread_lane.py")
                 if _has_code_of_user(steps):
-                    yield number, _text(steps)
+                    yield number, _seconds(whole), _text(steps)
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------
@@ -103,20 +109,27 @@ def _steps(frame: FrameType | None) -> list[Step]:
     return steps[::-1]
 
 
-def _plain(top: FrameType | None) -> Iterator[tuple[int, list[Step]]]:
+def _plain(top: FrameType | None) -> Iterator[tuple[int, float, list[Step]]]:
     """Yield each call in the main thread: one that waits for nested tasks may have another one on top of it."""
-    number = 0
+    number, seconds = 0, 0.0
     found: list[Step] = []
     for step in _steps(top):
         code = step[0].f_code
         if code.co_name in _RUNS and is_ours(code.co_filename):
             if number:
-                yield number, found
-            number, found = step[0].f_locals["job"].number, []
+                yield number, seconds, found
+            number, seconds, found = step[0].f_locals["job"].number, _seconds([step]), []
         elif number:
             found.append(step)
     if number:
-        yield number, found
+        yield number, seconds, found
+
+
+def _seconds(steps: Iterable[Step]) -> float:
+    """Return for how many seconds a call has run: the first of our functions that has a `started` knows since when."""
+    ours = (frame.f_locals for frame, _ in steps if is_ours(frame.f_code.co_filename))
+    started: float | None = next((each["started"] for each in ours if "started" in each), None)
+    return 0.0 if started is None else monotonic() - started
 
 
 def _after(steps: list[Step], file: str) -> list[Step]:
@@ -146,7 +159,7 @@ def _line(frame: FrameType, line: int) -> str:
 # -- coroutines --------------------------------------------------------------------------------------------------------
 
 
-def _coroutines(lanes: Sequence[Lane], threads: dict[int, FrameType]) -> Iterator[tuple[int, str]]:
+def _coroutines(lanes: Sequence[Lane], threads: dict[int, FrameType]) -> Iterator[Entry]:
     for lane in lanes:
         if not lane.ident:
             continue
@@ -157,8 +170,11 @@ def _coroutines(lanes: Sequence[Lane], threads: dict[int, FrameType]) -> Iterato
             if stream is not None and not stream.running:  # its next item was not requested
                 continue
             task = tasks.task_of(number)
-            if task is not None and (stream is None or _has_code_of_user(_chain(tasks.coroutine_of(task), inside))):
-                yield number, _with_children(tasks, task, inside, 0)
+            if task is None:
+                continue
+            steps = list(_chain(tasks.coroutine_of(task), inside))
+            if stream is None or _has_code_of_user(steps):
+                yield number, _seconds(steps), _with_children(tasks, task, inside, 0)
 
 
 def _with_children(tasks: AsyncioTasks | TrioTasks, task: Any, inside: list[Step], generation: int) -> str:
