@@ -58,6 +58,17 @@ def test_actor_gets_a_worker_that_is_sent_nothing_else():
     assert len(scheduler.all_workers) == 2
 
 
+def test_actor_whose_life_comes_back_is_at_no_place():
+    actors, _ = table()
+    actor = Actor(actors, "it")
+    life = life_of(actor, actors)
+    actors.feed()
+    assert actor.target is not None
+
+    assert actors.queue_of(life) is actors.queue
+    assert (actor.state, actor.target, actor.worker) == (UNPLACED, None, None)
+
+
 def test_waiting_call_runs_what_the_calls_before_its_own_wait_for():
     actors, actions = table(limit=1)
     scheduler = actions.scheduler

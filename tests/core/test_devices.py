@@ -6,7 +6,7 @@ import pytest
 
 from tests.core.parts import Actions, clock, make_call
 from woolexec.core.call import ASYNCIO, MAIN
-from woolexec.core.devices import SETTLED, Devices, amount_of, without_devices
+from woolexec.core.devices import SETTLED, Devices, Promise, amount_of, without_devices
 from woolexec.core.scheduler import Scheduler
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
@@ -332,3 +332,13 @@ def test_no_history_gives_a_device_twice_or_leaves_a_call_behind(seed):
             break
     assert not waiting, (seed, [require for _, require in waiting], scene.workers)
     assert not running, seed
+
+
+def test_place_that_is_reserved_here_is_for_no_call_whose_value_is_at_a_peer():
+    scene = Scene(1, {"gpu": 1}, 1)
+    promise = Promise(scene.offer, gpus(1), is_own=False)
+    call = make_call(options=TaskOptions(require={"gpu": 1}))
+    assert promise.has(call.line.requirement)
+    call.line = call.line._replace(away=True)
+    scene.scheduler.main.add(call)
+    assert scene.scheduler.main.queue.head(promise) is None

@@ -1,11 +1,13 @@
 """Outcomes that stay with the targets that made them."""
 
 import gc
+from types import SimpleNamespace
 
 import pytest
 
 from tests.engine.fake_targets import Sharer, Target, values
 from woolexec.engine.kept_outcomes import KeptOutcomes
+from woolexec.engine.lineage import Lineage
 
 
 @pytest.fixture
@@ -211,3 +213,17 @@ def test_target_that_has_fetched_it_gives_it_to_others(sent):
     sent.arrived(others[0], 7, b"", b"its key")
     assert [len(other.said) for other in others] == [1, 1, 1, 1]
     assert home.said == []
+
+
+def test_outcome_that_is_being_made_again_when_the_engine_ends_is_lost(sent, monkeypatch):
+    made = []
+    monkeypatch.setattr(Lineage, "_add", lambda _, call: made.append(call))
+    sent.on_loss = Lineage(None, None, sent, limit=1000).lost
+    home = Target()
+    value = sent.kept(home, 7, 100, "task")
+    value.origin = SimpleNamespace(anew=lambda receiver: receiver)
+    sent.leave(home)
+    assert (len(made), value.is_pending, value.failure) == (1, True, None)
+
+    sent.close()
+    assert value.failure is not None

@@ -1,4 +1,5 @@
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -123,3 +124,13 @@ def test_error_of_a_clock_is_not_negative_whatever_the_peer_says(monkeypatch):
     peers = PeerRuns(None, FakeRecorder(), None)
     peers.hear(FakeLink(), Clock(asked=2000.0, now=1.0))
     assert peers.errors() == {"peer:1": 0.0}
+
+
+def test_reports_end_for_all_peers():
+    links = [FakeLink(), FakeLink()]
+    outcomes, dispatcher = SimpleNamespace(on_report="of these"), SimpleNamespace(due=set())
+    rounds = SimpleNamespace(outcomes=outcomes, dispatcher=dispatcher, scheduler=SimpleNamespace(links=links))
+    PeerRuns(rounds, FakeRecorder(), None).stop()
+    assert outcomes.on_report is None
+    assert [len(link.sent) for link in links] == [1, 1]
+    assert dispatcher.due == set(links)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.tasks import SOON, die, double, double_beside, eventually, hold, nap, release, throw, wait_held
 from woolexec import PeerPoolExecutor, Statistics, current_executor, progress
+from woolexec.engine import snapshot
 
 
 def function(pool, name):
@@ -260,3 +261,12 @@ def test_worker_is_as_far_as_its_task_has_said(worked, tmp_path, said, expected)
     assert eventually(lambda: [each.progress for each in worked.statistics().workers] == [expected])
     release(tmp_path)
     task.result(SOON)
+
+
+@pytest.mark.parametrize(("name", "value"), [("stopping", True), ("is_dead", True), ("ended_for", "a task")])
+def test_worker_that_is_about_to_end_is_ending(make_engine, name, value):
+    engine = make_engine()
+    _, worker, _ = engine.running()
+    assert snapshot._worker(worker).state == "running"
+    setattr(worker, name, value)
+    assert snapshot._worker(worker).state == "ending"

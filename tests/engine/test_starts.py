@@ -104,3 +104,12 @@ def test_program_hears_at_once_that_no_worker_can_be_started_and_may_try_again_a
         assert [type(outcome) for outcome in call.receiver.outcomes] == [WorkerStartError]
     call = engine.submit(engine.call())
     assert call.place is engine.workers[0]
+
+
+def test_start_for_an_actor_waits_for_no_call_of_another_worker(make_engine):
+    engine = make_engine(limit=2)
+    _, worker, _ = engine.running()
+    engine.report((FORKED, worker.id, 4711))
+    engine.rounds.forks.breaker.failed("a fork", "no memory")
+    assert not engine.supervisor.starts.may_try()
+    assert engine.supervisor.starts.may_try(actor=object())
