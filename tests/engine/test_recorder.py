@@ -102,6 +102,19 @@ def test_a_run_that_was_read_late_does_not_overlap_the_next_one():
     assert first.ended <= second.began <= second.ended <= 11.0
 
 
+def test_call_that_waited_began_when_the_page_said_so_although_its_outcome_is_read_late():
+    runs = []
+    recorder = Recorder(None, runs.append)
+    call, now = Mock(), 10.0
+    worker = Mock(is_closed=False, page=Mock(started=2, since=7.0), candidate=None, outstanding={1: call})
+    worker.began.return_value = 3.0
+    recorder._runs[call] = run = Run(1, "waits", 0, 0.0, 2.0, worker, 0, None, (), False)
+    recorder._waits(Mock(), worker, 1, 1)
+    recorder._batch = [(run, 4.0)]
+    recorder._lay_out(worker, now)
+    assert [(run.began, run.ended) for run in runs] == [(3.0, 10.0)]
+
+
 def test_a_run_is_recorded_when_it_ran(pool):
     with recorded(pool) as runs:
         began, ended = pool.submit(busy, 0.02).result()

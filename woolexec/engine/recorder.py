@@ -7,9 +7,10 @@ Records when the calls of one engine were submitted, sent, started and ended.
       |--- waiting ---|--- transfer ---|---- run ----|
 
 While no recorder runs, calls have no extra cost: a recorder wraps some methods of the engine's parts, and unwraps them
-at its end.  The shared page of a worker has the start time only of the last call that it started.  For other calls the
-start is taken as the time when the outcome was read, less the run time.  Of outcomes that were read together, the last
-one is taken to have ended at that time, and each of the others before the next one started.
+at its end.  The start time is known of the last call that a worker has started, from its shared page, and of calls that
+wait for their own tasks.  For other calls the start is taken as the time when the outcome was read, less the run time.
+Of outcomes that were read together, the last one is taken to have ended at that time, and each of the others before the
+next one started.
 """
 
 from __future__ import annotations
@@ -240,7 +241,7 @@ class Recorder:
                 continue
             if not worker.is_closed and worker.page.started == run.number:
                 ended = min(ended, max(run.sent, worker.page.since) + seconds)
-            run.began, run.ended = max(run.sent, ended - seconds), ended
+            run.began, run.ended = run.began or max(run.sent, ended - seconds), ended
             if not run.waited:  # otherwise others have run on top of it
                 ended = run.began
         for run, _ in self._batch:
@@ -306,8 +307,9 @@ class Recorder:
 
     def _waits(self, original: Callable[..., object], worker: Worker, number: int, serial: int) -> None:
         call = worker.outstanding.get(number)
-        if call in self._runs:
-            self._runs[call].waited = True
+        run = None if call is None else self._runs.get(call)
+        if run is not None:
+            run.waited, run.began = True, max(run.sent, worker.began(number) or 0.0)
         original(worker, number, serial)
 
     def _take(self, call: Call) -> Run | None:
