@@ -198,8 +198,18 @@ def _open_files() -> dict[int, str]:
     return {fd: target for fd, target in files.items() if fd not in servants and not _belongs_to_grpc(target)}
 
 
+_OF_UUIDS = "/var/lib/libuuid/clock.txt"
+"""libuuid, which `uuid.uuid1` uses where it can, opens it at its first use."""
+
+
 def _described(target: str) -> str | None:
-    """Add the kernel's data to the name of a socket; None for a socket that grpc closes when it polls next."""
+    """
+    Add the kernel's data to the name of a socket.
+
+    :return: None for a socket that grpc closes when it polls next, and for a file that is never closed
+    """
+    if target == _OF_UUIDS:
+        return None
     if not target.startswith("socket:["):
         return target
     inode = target[len("socket:[") : -1]

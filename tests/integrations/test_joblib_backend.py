@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,8 +65,8 @@ def test_an_executor_of_the_caller_is_used_and_stays_open():
 
 
 def test_exception_ends_the_tasks_that_run_and_the_pool_is_used_on(two):
-    with pytest.raises(ValueError, match=r"^1$"):
-        Parallel()(delayed(tasks.fail_on)(n, 1) for n in range(10))
+    with pytest.raises(ValueError, match=r"^0$"):
+        Parallel()(delayed(tasks.fail_on)(n, 0) for n in range(10))
     assert Parallel()(delayed(abs)(-n) for n in range(10)) == list(range(10))
 
 
@@ -139,6 +141,20 @@ def test_results_are_cached(two, tmp_path):
     assert all(cached.check_call_in_cache(n) for n in range(10))
 
 
+def test_batch_size_is_not_that_of_an_earlier_call():
+    backend = joblib_backend.WoolexecBackend()
+    future, told = Future(), []
+    backend._executor = SimpleNamespace(submit=lambda _: future)
+    backend.submit(abs, told.append)
+    backend.terminate()
+    future.set_result(1)
+    assert told == []
+
+    backend._executor = SimpleNamespace(submit=lambda _: future)
+    backend.submit(abs, told.append)
+    assert told == [future]
+
+
 def test_calls_over_two_peers(credentials):
     with Peer(2, credentials=credentials) as first, Peer(2, credentials=credentials) as second:
         peers = [first.address, second.address]
@@ -150,7 +166,7 @@ def test_calls_over_two_peers(credentials):
             pids = set(Parallel(batch_size=1)(delayed(tasks.pid)() for _ in range(40)))
             assert len(pids) == 4
             with pytest.raises(ValueError):
-                Parallel()(delayed(tasks.fail_on)(n, 1) for n in range(10))
+                Parallel()(delayed(tasks.fail_on)(n, 0) for n in range(10))
             assert list(Parallel(return_as="generator")(delayed(abs)(-n) for n in range(10))) == list(range(10))
 
 

@@ -69,6 +69,7 @@ class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  #
         super().__init__(nesting_level=nesting_level, **how)
         self._outstanding: set[Future[Any]] = set()
         self._inputs: LargeArguments | None = None
+        self._call = object()  # another one for each call of `Parallel`
 
     def submit(self, func: Any, callback: Callable[[Future[Any]], object] | None = None) -> Future[Any]:
         """Submit a batch."""
@@ -81,10 +82,15 @@ class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  #
             future = self._executor.submit(run_batch, items, self._context)
         self._outstanding.add(future)
         if callback is not None:
-            future.add_done_callback(callback)
+            future.add_done_callback(partial(self._note_end, callback, self._call))
         return future  # type: ignore[no-any-return]  # of an executor of any kind
 
     apply_async = submit
+
+    def _note_end(self, callback: Callable[[Future[Any]], object], call: object, future: Future[Any]) -> None:
+        """Tell `Parallel` of a batch that is done, unless that call has ended; the next one has its own batch size."""
+        if call is self._call:
+            callback(future)
 
     @cached_property
     def _context(self) -> bytes:
@@ -108,6 +114,7 @@ class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  #
     def terminate(self) -> None:
         """Drop the executor and the values that were put."""
         self._executor = self._inputs = None
+        self._call = object()
         self._outstanding.clear()
         self.reset_batch_stats()
 
