@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import http.client
 import json
@@ -11,7 +12,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from tests.observe.synthetic import snapshot
-from woolexec.observe.dashboard import Dashboard, Latest, pause_after
+from woolexec.observe.dashboard import Dashboard, Latest, Watch, pause_after
 from woolexec.observe.page_client import cancel
 from woolexec.observe.pool_records import records
 
@@ -250,3 +251,17 @@ def test_what_is_asked_for_later_is_new(monkeypatch):
     latest = Latest(lambda: next(answers))
     assert [latest.get() for _ in range(4)] == [0, 0, 1, 1]
     assert [latest.get() for _ in range(3)] == [2, 2, 3]  # a second for an answer: the next is 25 seconds later
+
+
+def test_viewer_whose_request_was_on_its_way_is_told_that_the_pool_has_ended():
+    async def look():
+        watch = Watch(lambda: snapshot(1))
+        first = watch.events()
+        assert "event: snapshot" in await anext(first)
+        watch.close()
+        rest = [event async for event in first]
+        return rest, [event async for event in watch.events()]
+
+    for events in asyncio.run(look()):
+        assert "event: ended" in events[-1]
+        assert len(events) == 1

@@ -88,12 +88,13 @@ class Watch:
         self._last: dict[str, Any] = {}
         self._viewers: set[asyncio.Queue[str | None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def events(self) -> AsyncIterator[str]:
         """Yield the events for one viewer."""
         queue: asyncio.Queue[str | None] = asyncio.Queue(4)
         is_first = not self._viewers
-        if is_first and self._take() is None:
+        if self._is_closed or (is_first and self._take() is None):
             yield _event("ended", {})
             return
         self._viewers.add(queue)
@@ -113,6 +114,11 @@ class Watch:
         """Tell all viewers that the pool has ended."""
         for queue in self._viewers:
             _replace_all(queue, None)
+
+    def close(self) -> None:
+        """Tell all viewers that the pool has ended, also those whose request is still on its way."""
+        self._is_closed = True
+        self.end()
 
     @property
     def is_full(self) -> bool:
@@ -328,7 +334,7 @@ class Dashboard:
             self._record.unlink(missing_ok=True)
         self._server.should_exit = True
         with contextlib.suppress(RuntimeError):  # its loop has ended
-            self._loop.call_soon_threadsafe(self._watch.end)
+            self._loop.call_soon_threadsafe(self._watch.close)
         if threading.current_thread() is not self._thread:
             self._thread.join(5.0)
 
