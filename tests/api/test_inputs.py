@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import functools
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,9 @@ from tests.faults.tasks import SOON, eventually
 from tests.marks import slow
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, current_executor
-from woolexec.api.inputs import bound
+from woolexec.api.inputs import Waiting, bound
+from woolexec.futures.call_future import CallFuture
+from woolexec.wire.inputs import Unbound
 from woolexec.wire.pickling import dumps_call
 from woolexec.wire.unpickling import loads
 
@@ -502,3 +505,13 @@ def test_large_value_is_passed_on_each_time():
         assert [pool.submit(len, large).result(SOON) for _ in range(2)] == [5_000_000] * 2
         assert len(large.result()) == 5_000_000
         assert pool.submit(len, large).result(SOON) == 5_000_000
+
+
+def test_call_that_comes_back_when_the_program_has_ended_its_input_itself_is_cancelled():
+    dropped, input_, entry = [], CallFuture(), object()
+    holder = SimpleNamespace(drop=lambda *about: dropped.append(about))
+    waiting = Waiting(entry, Unbound(b"", [input_]), holder, "task")
+    waiting._drop(None)
+    dropped.clear()
+    waiting.again(entry)
+    assert dropped == [(entry, None)]

@@ -152,6 +152,8 @@ class Waiting(Quick):
 
     __slots__ = ("_holder", "_left", "_name", "_unbound", "after", "entry")
 
+    is_of_call = True
+
     def __init__(self, entry: Call | Chunk | _Arguments, unbound: Unbound, holder: Holder, name: str) -> None:
         self.entry: Any = entry  # None while it is sent already: see `woolexec.core.following`
         self.after = 0
@@ -160,8 +162,6 @@ class Waiting(Quick):
         self._name = name
         count = len(unbound.inputs) + len(unbound.beside) + len(unbound.wishes)
         self._left = [_LAST, *[_OTHER] * (count - 1)]  # `pop` is atomic: one thread gets the last
-
-    is_of_call = True
 
     @property
     def lacks_one(self) -> bool:
@@ -173,9 +173,11 @@ class Waiting(Quick):
 
     def again(self, entry: Call) -> None:
         """Wait for the one input again: see `woolexec.core.following`."""
-        self.entry = entry
-        assert self._unbound is not None
-        [future] = self._unbound.inputs
+        unbound, self.entry = self._unbound, entry
+        if unbound is None:  # the program has ended the future itself, just when the call was taken
+            self._holder.drop(entry, None)
+            return
+        [future] = unbound.inputs
         if future.done() and not self.at_once(future):  # if it is not, this is called when it is
             future.run_elsewhere(partial(self, future))
 
