@@ -182,8 +182,8 @@ class Call:
     `parent` is the call that submitted this one.  `ancestor` is the nearest call above it that holds a worker's main
     thread and waits there for this one, directly or indirectly.  `is_plain` means that a worker needs nothing but the
     function and the payload.  `recalls` counts how often a peer gave it back because it had not started it.  `since` is
-    when it was made, in monotonic seconds; it is only for statistics.  `follows` is what waits for its input while it
-    is outstanding behind the call whose outcome that is: see `woolexec.core.following`.
+    when it was made, in monotonic seconds; it is only for statistics.  `follows` is set while it
+    is outstanding behind the call whose outcome it takes: see `woolexec.core.following`.
     """
 
     __slots__ = (

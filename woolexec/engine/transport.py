@@ -87,12 +87,8 @@ class Transport:
         """Send calls; consecutive calls of one function are sent together."""
         run: list[Call] = []
         for call in calls:
-            if call.follows is not None:
-                if run and (run[0].function is not call.function or run[0].follows is None or len(run) >= 256):
-                    self._send_run(run)
-                    run = []
-                run.append(call)
-            elif (
+            follows = call.follows is not None
+            if not follows and (
                 not call.is_plain
                 or len(call.payload) >= APART
                 or call.payload.__class__ is not bytes
@@ -102,7 +98,8 @@ class Transport:
                 run = []
                 self._send_alone(call)
             else:
-                if run and (run[0].function is not call.function or run[0].follows is not None or len(run) >= 256):
+                first = run[0] if run else call
+                if first.function is not call.function or (first.follows is None) is follows or len(run) >= 256:
                     self._send_run(run)
                     run = []
                 run.append(call)

@@ -219,7 +219,7 @@ class CallFuture(DeliveredFuture["T"]):
 
     @property
     def follower(self) -> Any:
-        """What waits for this outcome for a call that lacks nothing else; None if other calls wait for it too."""
+        """The `Waiting` of the only call that waits for this outcome, if it lacks nothing else; otherwise None."""
         waiting = [each for each in self._callbacks or () if isinstance(each, Quick) and each.is_of_call]
         return waiting[0] if len(waiting) == 1 and waiting[0].lacks_one else None  # type: ignore[attr-defined]
 
